@@ -1,0 +1,172 @@
+package app
+
+import "time"
+
+// State sums an app up in one word.
+type State string
+
+// The states of an app.
+const (
+	StateIdle     State = "idle"
+	StateStarting State = "starting"
+	StateRunning  State = "running"
+	StateDegraded State = "degraded"
+	StateStopped  State = "stopped"
+	StateBlocked  State = "blocked"
+	StateFailed   State = "failed"
+)
+
+// Generation is one accepted version of an app's spec.
+type Generation struct {
+	Number      int64
+	Spec        Spec
+	ResolvedDir string // Spec.Dir with links resolved
+	Time        time.Time
+	Actor       string
+	Outcome     RolloutPhase
+}
+
+// Stored is what is durable of an app. Generations are the last 20, oldest
+// first; Desired and Serving are always among them.
+type Stored struct {
+	Name        string
+	Generations []Generation
+	Desired     int64
+	Serving     int64
+	PrevServing int64 // served before Serving; 0 where none did
+	Stopped     bool  // an operator took it out of service
+	Manifest    string
+	Failed      *FailedRollout // the last rollout, if it failed
+}
+
+// FailedRollout keeps why the desired generation does not serve.
+type FailedRollout struct {
+	Generation int64
+	Message    string
+	Output     string
+	Time       time.Time
+}
+
+// App is a snapshot of a registered app and how it fares.
+type App struct {
+	Stored
+	State      State
+	Ready      int
+	Instances  int // wanted
+	Conditions []Condition
+	Rollout    *Rollout
+	RetryTime  time.Time // until then no request starts it again; zero: none
+}
+
+// RolloutPhase is how far a rollout is.
+type RolloutPhase int
+
+// The phases of a rollout.
+const (
+	RolloutPending RolloutPhase = iota + 1
+	RolloutProgressing
+	RolloutComplete
+	RolloutFailed
+	RolloutSuperseded
+)
+
+// Done tells whether the rollout has ended.
+func (p RolloutPhase) Done() bool { return p >= RolloutComplete }
+
+// Rollout is a snapshot of what moves an app to its desired generation, of a
+// recycle, a start, a stop or a removal.
+type Rollout struct {
+	ID         string
+	App        string
+	Generation int64
+	Phase      RolloutPhase
+	Desired    int
+	Updated    int
+	Draining   int
+	Message    string
+	Output     string
+	Start, End time.Time
+}
+
+// Endpoint is the address of a ready or draining instance.
+type Endpoint struct {
+	Instance   InstanceID
+	Generation int64
+	Address    string // "host:port" or "unix:/path"
+	Token      string
+	Draining   bool
+	ReadyTime  time.Time
+}
+
+// EndpointSet is all that a proxy knows of one app. Epoch and Revision are
+// given by who publishes it.
+type EndpointSet struct {
+	App            string
+	Epoch          uint64
+	Revision       uint64
+	Endpoints      []Endpoint
+	Routes         []Route
+	Requests       Requests
+	DetailedErrors bool
+}
+
+// Severity is how much an event matters.
+type Severity int
+
+// The severities.
+const (
+	Info Severity = iota + 1
+	Warning
+	Error
+)
+
+// Event is something that happened.
+type Event struct {
+	ID         EventID
+	Cursor     string
+	Time       time.Time
+	App        string
+	Instance   InstanceID
+	Actor      string
+	Severity   Severity
+	Message    string
+	Attributes map[string]string
+}
+
+// EventID is stable for its kind.
+type EventID string
+
+// The kinds of events.
+const (
+	EventAppCreated         EventID = "AppCreated"
+	EventAppUpdated         EventID = "AppUpdated"
+	EventAppDeleted         EventID = "AppDeleted"
+	EventAppStarted         EventID = "AppStarted" // by an operator
+	EventAppStopped         EventID = "AppStopped" // by an operator
+	EventAppScaled          EventID = "AppScaled"
+	EventAppRecycled        EventID = "AppRecycled"
+	EventAppIdle            EventID = "AppIdle" // stopped for lack of requests
+	EventAppBlocked         EventID = "AppBlocked"
+	EventInstanceStarting   EventID = "InstanceStarting"
+	EventInstanceReady      EventID = "InstanceReady"
+	EventInstanceUnready    EventID = "InstanceUnready"
+	EventInstanceDraining   EventID = "InstanceDraining"
+	EventInstanceStopping   EventID = "InstanceStopping"
+	EventInstanceKilled     EventID = "InstanceKilled" // stop.timeout passed
+	EventInstanceExited     EventID = "InstanceExited"
+	EventStartFailed        EventID = "StartFailed"
+	EventRolloutStarted     EventID = "RolloutStarted"
+	EventRolloutComplete    EventID = "RolloutComplete"
+	EventRolloutFailed      EventID = "RolloutFailed"
+	EventRolloutSuperseded  EventID = "RolloutSuperseded"
+	EventInstanceSignalled  EventID = "InstanceSignalled"
+	EventEndpointFailure    EventID = "EndpointFailure" // reported by a proxy
+	EventProxyConnected     EventID = "ProxyConnected"
+	EventProxyGone          EventID = "ProxyGone"
+	EventDaemonStarted      EventID = "DaemonStarted"
+	EventDaemonStopping     EventID = "DaemonStopping"
+	EventKeeperStarted      EventID = "KeeperStarted"
+	EventOrphan             EventID = "Orphan"
+	EventConditionAppeared  EventID = "ConditionAppeared"
+	EventConditionDisappear EventID = "ConditionGone"
+)

@@ -1,0 +1,67 @@
+package app
+
+import (
+	"syscall"
+	"time"
+)
+
+// InstanceID names one start of an app; it is never reused.
+type InstanceID string
+
+// Phase is where an instance is in its life. The order is the order of life;
+// only Ready and Unready alternate.
+type Phase int
+
+// The phases of an instance.
+const (
+	PhaseStarting Phase = iota + 1
+	PhaseReady
+	PhaseUnready
+	PhaseDraining
+	PhaseStopping
+	PhaseExited
+)
+
+// Exit is how an instance's leader ended.
+type Exit struct {
+	Code    int
+	Signal  syscall.Signal // 0 where it exited by itself
+	OOM     bool
+	Unknown bool // nothing could know
+	Time    time.Time
+}
+
+// Failed tells whether the exit is a failure to restart.when: on-failure.
+func (e Exit) Failed() bool { return e.Unknown || e.Signal != 0 || e.Code != 0 }
+
+// Instance is a snapshot of one start of an app.
+type Instance struct {
+	ID         InstanceID
+	App        string
+	Generation int64
+	Rollout    string // the rollout that started it, if any
+	Phase      Phase
+	PID        int
+	Address    string // "host:port" or "unix:/path"; "" before it is known
+	StartTime  time.Time
+	ReadyTime  time.Time
+	Exit       *Exit
+	Reason     string
+	OutputTail string
+}
+
+// Condition is a lasting fact about an app that an operator should know of.
+type Condition struct {
+	Type    string
+	Message string
+	Time    time.Time
+}
+
+// The condition types.
+const (
+	CondRolloutFailed    = "RolloutFailed"
+	CondRunsAsRoot       = "RunsAsRoot"
+	CondBestEffortStop   = "BestEffortStop"
+	CondWeakOwnerCheck   = "WeakOwnerCheck"
+	CondLimitUnavailable = "LimitUnavailable"
+)

@@ -1,0 +1,106 @@
+package supervisor
+
+import (
+	"context"
+	"syscall"
+	"time"
+
+	"github.com/roostd/roost/daemon/internal/app"
+)
+
+// Launcher starts processes and finds them again. The keeper's client
+// implements it.
+type Launcher interface {
+	// Launch starts a process and returns once its program runs. A
+	// *app.StartError says what the host refused.
+	Launch(ctx context.Context, l app.Launch) (Process, error)
+	// Recover returns the processes of earlier daemons that still have a record,
+	// ended ones included.
+	Recover(ctx context.Context) ([]Process, error)
+	// ResolveDir returns dir with its links resolved; it must be a directory.
+	ResolveDir(dir string) (string, error)
+	// Check returns what only this host can say against a spec: a missing
+	// command, an unknown user. It refuses nothing.
+	Check(s app.Spec) []app.Violation
+}
+
+// Process is one launched process tree.
+type Process interface {
+	Info() app.ProcessInfo
+	// Exited is closed when the leader has ended; the keeper then kills what is
+	// left of its tree.
+	Exited() <-chan struct{}
+	// Exit is valid once Exited is closed.
+	Exit() app.Exit
+	// Gone is closed when no process of the tree is left.
+	Gone() <-chan struct{}
+	// Signal signals the leader. An ended one is no error.
+	Signal(ctx context.Context, sig syscall.Signal) error
+	// Kill kills the whole tree.
+	Kill(ctx context.Context) error
+	// Exec runs a probe's command beside the process, as its user and with its
+	// environment. A nil error means it exited 0.
+	Exec(ctx context.Context, argv []string, timeout time.Duration) error
+	// Forget drops the record of a process that is gone. Its output stays.
+	Forget(ctx context.Context) error
+}
+
+// Prober decides readiness.
+type Prober interface {
+	// WaitReady returns the address the process is reached at once it is ready
+	// ("" for listen.mode none), or why it will not be: a *app.StartError. It
+	// gives up when ctx ends. It does not watch for the process's exit.
+	WaitReady(ctx context.Context, p Process, l app.Launch) (address string, err error)
+	// Check asks once whether a ready process still is. A nil error means yes.
+	Check(ctx context.Context, p Process, l app.Launch, address string) error
+	// PortOwner tells whether something listens on a loopback port, and who, for
+	// people.
+	PortOwner(port int) (owner string, busy bool)
+}
+
+// Publisher hands endpoint sets to the proxies and tells what they made of them.
+type Publisher interface {
+	// Publish makes set the app's newest and returns its revision. Epoch and
+	// Revision of the argument are ignored. Even an equal set gets a new
+	// revision.
+	Publish(set app.EndpointSet) uint64
+	// Remove forgets an app's set.
+	Remove(name string)
+	// Current returns the app's newest set.
+	Current(name string) (app.EndpointSet, bool)
+	// Synced opens the stream to proxies: everything has been published once.
+	Synced()
+	// WaitApplied returns nil once every known proxy has the revision or a newer
+	// one, or the app's removal.
+	WaitApplied(ctx context.Context, name string, revision uint64) error
+	// WaitDrained returns nil once every known proxy has the revision and nothing
+	// in flight at the instance.
+	WaitDrained(ctx context.Context, name string, id app.InstanceID, revision uint64) error
+	// IdleSince tells since when no request has been in flight at any proxy;
+	// false while one is, or while a known proxy is not connected.
+	IdleSince(name string) (time.Time, bool)
+	// InFlight sums the requests the proxies report at an instance.
+	InFlight(name string, id app.InstanceID) int
+}
+
+// Recorder keeps what happened and reads back what an instance wrote.
+type Recorder interface {
+	// Record appends an event; it sets the time and the cursor. It never blocks
+	// on a reader.
+	Record(e app.Event)
+	// OutputTail returns the end of what an instance wrote, at most max bytes,
+	// both streams merged, the token redacted.
+	OutputTail(name string, id app.InstanceID, max int) string
+}
+
+// Store keeps what is durable.
+type Store interface {
+	// Load returns every app and the counters that outlive them.
+	Load() ([]app.Stored, error)
+	// Save writes the given apps and removes the named ones in one transaction.
+	// It is durable when it returns.
+	Save(put []app.Stored, remove []string) error
+	// NextGeneration returns the number that the app's next generation will
+	// have; it outlives Save's removal of the app.
+	NextGeneration(name string) (int64, error)
+}
