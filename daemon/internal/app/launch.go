@@ -29,7 +29,6 @@ type ProcessInfo struct {
 	Cgroup     string            // its cgroup directory, "" where it has none
 	Conditions map[string]string // condition type → message
 	Notes      map[string]string
-	NotifyPath string // its sd_notify socket, where ready is notify
 }
 
 // StartError is why an instance did not become ready.

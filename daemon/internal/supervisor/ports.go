@@ -41,6 +41,12 @@ type Process interface {
 	// Exec runs a probe's command beside the process, as its user and with its
 	// environment. A nil error means it exited 0.
 	Exec(ctx context.Context, argv []string, timeout time.Duration) error
+	// Pids lists the live processes of the tree.
+	Pids(ctx context.Context) ([]int, error)
+	// Notified is closed once a process of the tree has sent READY=1 (sd_notify).
+	Notified() <-chan struct{}
+	// Annotate adds notes to the process's record, for a later daemon's Recover.
+	Annotate(ctx context.Context, notes map[string]string) error
 	// Forget drops the record of a process that is gone. Its output stays.
 	Forget(ctx context.Context) error
 }

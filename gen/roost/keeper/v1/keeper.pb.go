@@ -1213,6 +1213,282 @@ func (*ForgetResponse) Descriptor() ([]byte, []int) {
 	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{17}
 }
 
+// AnnotateRequest names an instance and what to add.
+type AnnotateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Instance id.
+	Instance string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	// Annotations to set.
+	Annotations   map[string]string `protobuf:"bytes,2,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnnotateRequest) Reset() {
+	*x = AnnotateRequest{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnnotateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnnotateRequest) ProtoMessage() {}
+
+func (x *AnnotateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnnotateRequest.ProtoReflect.Descriptor instead.
+func (*AnnotateRequest) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AnnotateRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *AnnotateRequest) GetAnnotations() map[string]string {
+	if x != nil {
+		return x.Annotations
+	}
+	return nil
+}
+
+// AnnotateResponse is empty.
+type AnnotateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnnotateResponse) Reset() {
+	*x = AnnotateResponse{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnnotateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnnotateResponse) ProtoMessage() {}
+
+func (x *AnnotateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnnotateResponse.ProtoReflect.Descriptor instead.
+func (*AnnotateResponse) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{19}
+}
+
+// MembersRequest names an instance.
+type MembersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Instance id.
+	Instance      string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MembersRequest) Reset() {
+	*x = MembersRequest{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MembersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MembersRequest) ProtoMessage() {}
+
+func (x *MembersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MembersRequest.ProtoReflect.Descriptor instead.
+func (*MembersRequest) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *MembersRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+// MembersResponse lists its processes.
+type MembersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Pids that are alive, zombies left out.
+	Pids          []int32 `protobuf:"varint,1,rep,packed,name=pids,proto3" json:"pids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MembersResponse) Reset() {
+	*x = MembersResponse{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MembersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MembersResponse) ProtoMessage() {}
+
+func (x *MembersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MembersResponse.ProtoReflect.Descriptor instead.
+func (*MembersResponse) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *MembersResponse) GetPids() []int32 {
+	if x != nil {
+		return x.Pids
+	}
+	return nil
+}
+
+// OwnerRequest names a process.
+type OwnerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Pid of it.
+	Pid           int32 `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnerRequest) Reset() {
+	*x = OwnerRequest{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnerRequest) ProtoMessage() {}
+
+func (x *OwnerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnerRequest.ProtoReflect.Descriptor instead.
+func (*OwnerRequest) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *OwnerRequest) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+// OwnerResponse names the instance.
+type OwnerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Instance id, empty where the process is of none.
+	Instance      string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnerResponse) Reset() {
+	*x = OwnerResponse{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnerResponse) ProtoMessage() {}
+
+func (x *OwnerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnerResponse.ProtoReflect.Descriptor instead.
+func (*OwnerResponse) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *OwnerResponse) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
 // ExecRequest is a probe's command.
 type ExecRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1238,7 +1514,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +1526,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +1539,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{18}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ExecRequest) GetInstance() string {
@@ -1339,7 +1615,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1351,7 +1627,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1364,7 +1640,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{19}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExecResponse) GetExit() *Exit {
@@ -1406,7 +1682,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1418,7 +1694,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1431,7 +1707,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{20}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ShutdownRequest) GetKill() bool {
@@ -1450,7 +1726,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1738,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1751,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{21}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{27}
 }
 
 var File_roost_keeper_v1_keeper_proto protoreflect.FileDescriptor
@@ -1584,7 +1860,22 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\fKillResponse\"+\n" +
 	"\rForgetRequest\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\"\x10\n" +
-	"\x0eForgetResponse\"\xfd\x01\n" +
+	"\x0eForgetResponse\"\xc2\x01\n" +
+	"\x0fAnnotateRequest\x12\x1a\n" +
+	"\binstance\x18\x01 \x01(\tR\binstance\x12S\n" +
+	"\vannotations\x18\x02 \x03(\v21.roost.keeper.v1.AnnotateRequest.AnnotationsEntryR\vannotations\x1a>\n" +
+	"\x10AnnotationsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x12\n" +
+	"\x10AnnotateResponse\",\n" +
+	"\x0eMembersRequest\x12\x1a\n" +
+	"\binstance\x18\x01 \x01(\tR\binstance\"%\n" +
+	"\x0fMembersResponse\x12\x12\n" +
+	"\x04pids\x18\x01 \x03(\x05R\x04pids\" \n" +
+	"\fOwnerRequest\x12\x10\n" +
+	"\x03pid\x18\x01 \x01(\x05R\x03pid\"+\n" +
+	"\rOwnerResponse\x12\x1a\n" +
+	"\binstance\x18\x01 \x01(\tR\binstance\"\xfd\x01\n" +
 	"\vExecRequest\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
@@ -1603,7 +1894,7 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\afailure\x18\x04 \x01(\v2\x1e.roost.keeper.v1.LaunchFailureR\afailure\"%\n" +
 	"\x0fShutdownRequest\x12\x12\n" +
 	"\x04kill\x18\x01 \x01(\bR\x04kill\"\x12\n" +
-	"\x10ShutdownResponse2\xa2\x05\n" +
+	"\x10ShutdownResponse2\x89\a\n" +
 	"\rKeeperService\x12F\n" +
 	"\x05Hello\x12\x1d.roost.keeper.v1.HelloRequest\x1a\x1e.roost.keeper.v1.HelloResponse\x12I\n" +
 	"\x06Launch\x12\x1e.roost.keeper.v1.LaunchRequest\x1a\x1f.roost.keeper.v1.LaunchResponse\x12C\n" +
@@ -1611,7 +1902,10 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\x05Watch\x12\x1d.roost.keeper.v1.WatchRequest\x1a\x1e.roost.keeper.v1.WatchResponse0\x01\x12I\n" +
 	"\x06Signal\x12\x1e.roost.keeper.v1.SignalRequest\x1a\x1f.roost.keeper.v1.SignalResponse\x12C\n" +
 	"\x04Kill\x12\x1c.roost.keeper.v1.KillRequest\x1a\x1d.roost.keeper.v1.KillResponse\x12I\n" +
-	"\x06Forget\x12\x1e.roost.keeper.v1.ForgetRequest\x1a\x1f.roost.keeper.v1.ForgetResponse\x12C\n" +
+	"\x06Forget\x12\x1e.roost.keeper.v1.ForgetRequest\x1a\x1f.roost.keeper.v1.ForgetResponse\x12O\n" +
+	"\bAnnotate\x12 .roost.keeper.v1.AnnotateRequest\x1a!.roost.keeper.v1.AnnotateResponse\x12L\n" +
+	"\aMembers\x12\x1f.roost.keeper.v1.MembersRequest\x1a .roost.keeper.v1.MembersResponse\x12F\n" +
+	"\x05Owner\x12\x1d.roost.keeper.v1.OwnerRequest\x1a\x1e.roost.keeper.v1.OwnerResponse\x12C\n" +
 	"\x04Exec\x12\x1c.roost.keeper.v1.ExecRequest\x1a\x1d.roost.keeper.v1.ExecResponse\x12O\n" +
 	"\bShutdown\x12 .roost.keeper.v1.ShutdownRequest\x1a!.roost.keeper.v1.ShutdownResponseB6Z4github.com/roostd/roost/gen/roost/keeper/v1;keeperv1b\x06proto3"
 
@@ -1627,7 +1921,7 @@ func file_roost_keeper_v1_keeper_proto_rawDescGZIP() []byte {
 	return file_roost_keeper_v1_keeper_proto_rawDescData
 }
 
-var file_roost_keeper_v1_keeper_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_roost_keeper_v1_keeper_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_roost_keeper_v1_keeper_proto_goTypes = []any{
 	(*HelloRequest)(nil),          // 0: roost.keeper.v1.HelloRequest
 	(*HelloResponse)(nil),         // 1: roost.keeper.v1.HelloResponse
@@ -1647,57 +1941,71 @@ var file_roost_keeper_v1_keeper_proto_goTypes = []any{
 	(*KillResponse)(nil),          // 15: roost.keeper.v1.KillResponse
 	(*ForgetRequest)(nil),         // 16: roost.keeper.v1.ForgetRequest
 	(*ForgetResponse)(nil),        // 17: roost.keeper.v1.ForgetResponse
-	(*ExecRequest)(nil),           // 18: roost.keeper.v1.ExecRequest
-	(*ExecResponse)(nil),          // 19: roost.keeper.v1.ExecResponse
-	(*ShutdownRequest)(nil),       // 20: roost.keeper.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),      // 21: roost.keeper.v1.ShutdownResponse
-	nil,                           // 22: roost.keeper.v1.HelloResponse.AbilitiesEntry
-	nil,                           // 23: roost.keeper.v1.LaunchRequest.AnnotationsEntry
-	nil,                           // 24: roost.keeper.v1.Record.AnnotationsEntry
-	nil,                           // 25: roost.keeper.v1.Record.ConditionsEntry
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
+	(*AnnotateRequest)(nil),       // 18: roost.keeper.v1.AnnotateRequest
+	(*AnnotateResponse)(nil),      // 19: roost.keeper.v1.AnnotateResponse
+	(*MembersRequest)(nil),        // 20: roost.keeper.v1.MembersRequest
+	(*MembersResponse)(nil),       // 21: roost.keeper.v1.MembersResponse
+	(*OwnerRequest)(nil),          // 22: roost.keeper.v1.OwnerRequest
+	(*OwnerResponse)(nil),         // 23: roost.keeper.v1.OwnerResponse
+	(*ExecRequest)(nil),           // 24: roost.keeper.v1.ExecRequest
+	(*ExecResponse)(nil),          // 25: roost.keeper.v1.ExecResponse
+	(*ShutdownRequest)(nil),       // 26: roost.keeper.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),      // 27: roost.keeper.v1.ShutdownResponse
+	nil,                           // 28: roost.keeper.v1.HelloResponse.AbilitiesEntry
+	nil,                           // 29: roost.keeper.v1.LaunchRequest.AnnotationsEntry
+	nil,                           // 30: roost.keeper.v1.Record.AnnotationsEntry
+	nil,                           // 31: roost.keeper.v1.Record.ConditionsEntry
+	nil,                           // 32: roost.keeper.v1.AnnotateRequest.AnnotationsEntry
+	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 34: google.protobuf.Duration
 }
 var file_roost_keeper_v1_keeper_proto_depIdxs = []int32{
-	22, // 0: roost.keeper.v1.HelloResponse.abilities:type_name -> roost.keeper.v1.HelloResponse.AbilitiesEntry
+	28, // 0: roost.keeper.v1.HelloResponse.abilities:type_name -> roost.keeper.v1.HelloResponse.AbilitiesEntry
 	2,  // 1: roost.keeper.v1.LaunchRequest.credential:type_name -> roost.keeper.v1.Credential
-	23, // 2: roost.keeper.v1.LaunchRequest.annotations:type_name -> roost.keeper.v1.LaunchRequest.AnnotationsEntry
+	29, // 2: roost.keeper.v1.LaunchRequest.annotations:type_name -> roost.keeper.v1.LaunchRequest.AnnotationsEntry
 	6,  // 3: roost.keeper.v1.LaunchResponse.record:type_name -> roost.keeper.v1.Record
 	5,  // 4: roost.keeper.v1.LaunchResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
-	26, // 5: roost.keeper.v1.Record.start_time:type_name -> google.protobuf.Timestamp
-	24, // 6: roost.keeper.v1.Record.annotations:type_name -> roost.keeper.v1.Record.AnnotationsEntry
-	25, // 7: roost.keeper.v1.Record.conditions:type_name -> roost.keeper.v1.Record.ConditionsEntry
+	33, // 5: roost.keeper.v1.Record.start_time:type_name -> google.protobuf.Timestamp
+	30, // 6: roost.keeper.v1.Record.annotations:type_name -> roost.keeper.v1.Record.AnnotationsEntry
+	31, // 7: roost.keeper.v1.Record.conditions:type_name -> roost.keeper.v1.Record.ConditionsEntry
 	7,  // 8: roost.keeper.v1.Record.exit:type_name -> roost.keeper.v1.Exit
-	26, // 9: roost.keeper.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	33, // 9: roost.keeper.v1.Exit.time:type_name -> google.protobuf.Timestamp
 	6,  // 10: roost.keeper.v1.ListResponse.records:type_name -> roost.keeper.v1.Record
 	6,  // 11: roost.keeper.v1.WatchResponse.record:type_name -> roost.keeper.v1.Record
-	2,  // 12: roost.keeper.v1.ExecRequest.credential:type_name -> roost.keeper.v1.Credential
-	27, // 13: roost.keeper.v1.ExecRequest.timeout:type_name -> google.protobuf.Duration
-	7,  // 14: roost.keeper.v1.ExecResponse.exit:type_name -> roost.keeper.v1.Exit
-	5,  // 15: roost.keeper.v1.ExecResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
-	0,  // 16: roost.keeper.v1.KeeperService.Hello:input_type -> roost.keeper.v1.HelloRequest
-	3,  // 17: roost.keeper.v1.KeeperService.Launch:input_type -> roost.keeper.v1.LaunchRequest
-	8,  // 18: roost.keeper.v1.KeeperService.List:input_type -> roost.keeper.v1.ListRequest
-	10, // 19: roost.keeper.v1.KeeperService.Watch:input_type -> roost.keeper.v1.WatchRequest
-	12, // 20: roost.keeper.v1.KeeperService.Signal:input_type -> roost.keeper.v1.SignalRequest
-	14, // 21: roost.keeper.v1.KeeperService.Kill:input_type -> roost.keeper.v1.KillRequest
-	16, // 22: roost.keeper.v1.KeeperService.Forget:input_type -> roost.keeper.v1.ForgetRequest
-	18, // 23: roost.keeper.v1.KeeperService.Exec:input_type -> roost.keeper.v1.ExecRequest
-	20, // 24: roost.keeper.v1.KeeperService.Shutdown:input_type -> roost.keeper.v1.ShutdownRequest
-	1,  // 25: roost.keeper.v1.KeeperService.Hello:output_type -> roost.keeper.v1.HelloResponse
-	4,  // 26: roost.keeper.v1.KeeperService.Launch:output_type -> roost.keeper.v1.LaunchResponse
-	9,  // 27: roost.keeper.v1.KeeperService.List:output_type -> roost.keeper.v1.ListResponse
-	11, // 28: roost.keeper.v1.KeeperService.Watch:output_type -> roost.keeper.v1.WatchResponse
-	13, // 29: roost.keeper.v1.KeeperService.Signal:output_type -> roost.keeper.v1.SignalResponse
-	15, // 30: roost.keeper.v1.KeeperService.Kill:output_type -> roost.keeper.v1.KillResponse
-	17, // 31: roost.keeper.v1.KeeperService.Forget:output_type -> roost.keeper.v1.ForgetResponse
-	19, // 32: roost.keeper.v1.KeeperService.Exec:output_type -> roost.keeper.v1.ExecResponse
-	21, // 33: roost.keeper.v1.KeeperService.Shutdown:output_type -> roost.keeper.v1.ShutdownResponse
-	25, // [25:34] is the sub-list for method output_type
-	16, // [16:25] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	32, // 12: roost.keeper.v1.AnnotateRequest.annotations:type_name -> roost.keeper.v1.AnnotateRequest.AnnotationsEntry
+	2,  // 13: roost.keeper.v1.ExecRequest.credential:type_name -> roost.keeper.v1.Credential
+	34, // 14: roost.keeper.v1.ExecRequest.timeout:type_name -> google.protobuf.Duration
+	7,  // 15: roost.keeper.v1.ExecResponse.exit:type_name -> roost.keeper.v1.Exit
+	5,  // 16: roost.keeper.v1.ExecResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
+	0,  // 17: roost.keeper.v1.KeeperService.Hello:input_type -> roost.keeper.v1.HelloRequest
+	3,  // 18: roost.keeper.v1.KeeperService.Launch:input_type -> roost.keeper.v1.LaunchRequest
+	8,  // 19: roost.keeper.v1.KeeperService.List:input_type -> roost.keeper.v1.ListRequest
+	10, // 20: roost.keeper.v1.KeeperService.Watch:input_type -> roost.keeper.v1.WatchRequest
+	12, // 21: roost.keeper.v1.KeeperService.Signal:input_type -> roost.keeper.v1.SignalRequest
+	14, // 22: roost.keeper.v1.KeeperService.Kill:input_type -> roost.keeper.v1.KillRequest
+	16, // 23: roost.keeper.v1.KeeperService.Forget:input_type -> roost.keeper.v1.ForgetRequest
+	18, // 24: roost.keeper.v1.KeeperService.Annotate:input_type -> roost.keeper.v1.AnnotateRequest
+	20, // 25: roost.keeper.v1.KeeperService.Members:input_type -> roost.keeper.v1.MembersRequest
+	22, // 26: roost.keeper.v1.KeeperService.Owner:input_type -> roost.keeper.v1.OwnerRequest
+	24, // 27: roost.keeper.v1.KeeperService.Exec:input_type -> roost.keeper.v1.ExecRequest
+	26, // 28: roost.keeper.v1.KeeperService.Shutdown:input_type -> roost.keeper.v1.ShutdownRequest
+	1,  // 29: roost.keeper.v1.KeeperService.Hello:output_type -> roost.keeper.v1.HelloResponse
+	4,  // 30: roost.keeper.v1.KeeperService.Launch:output_type -> roost.keeper.v1.LaunchResponse
+	9,  // 31: roost.keeper.v1.KeeperService.List:output_type -> roost.keeper.v1.ListResponse
+	11, // 32: roost.keeper.v1.KeeperService.Watch:output_type -> roost.keeper.v1.WatchResponse
+	13, // 33: roost.keeper.v1.KeeperService.Signal:output_type -> roost.keeper.v1.SignalResponse
+	15, // 34: roost.keeper.v1.KeeperService.Kill:output_type -> roost.keeper.v1.KillResponse
+	17, // 35: roost.keeper.v1.KeeperService.Forget:output_type -> roost.keeper.v1.ForgetResponse
+	19, // 36: roost.keeper.v1.KeeperService.Annotate:output_type -> roost.keeper.v1.AnnotateResponse
+	21, // 37: roost.keeper.v1.KeeperService.Members:output_type -> roost.keeper.v1.MembersResponse
+	23, // 38: roost.keeper.v1.KeeperService.Owner:output_type -> roost.keeper.v1.OwnerResponse
+	25, // 39: roost.keeper.v1.KeeperService.Exec:output_type -> roost.keeper.v1.ExecResponse
+	27, // 40: roost.keeper.v1.KeeperService.Shutdown:output_type -> roost.keeper.v1.ShutdownResponse
+	29, // [29:41] is the sub-list for method output_type
+	17, // [17:29] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_roost_keeper_v1_keeper_proto_init() }
@@ -1711,7 +2019,7 @@ func file_roost_keeper_v1_keeper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roost_keeper_v1_keeper_proto_rawDesc), len(file_roost_keeper_v1_keeper_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

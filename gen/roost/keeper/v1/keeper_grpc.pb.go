@@ -26,6 +26,9 @@ const (
 	KeeperService_Signal_FullMethodName   = "/roost.keeper.v1.KeeperService/Signal"
 	KeeperService_Kill_FullMethodName     = "/roost.keeper.v1.KeeperService/Kill"
 	KeeperService_Forget_FullMethodName   = "/roost.keeper.v1.KeeperService/Forget"
+	KeeperService_Annotate_FullMethodName = "/roost.keeper.v1.KeeperService/Annotate"
+	KeeperService_Members_FullMethodName  = "/roost.keeper.v1.KeeperService/Members"
+	KeeperService_Owner_FullMethodName    = "/roost.keeper.v1.KeeperService/Owner"
 	KeeperService_Exec_FullMethodName     = "/roost.keeper.v1.KeeperService/Exec"
 	KeeperService_Shutdown_FullMethodName = "/roost.keeper.v1.KeeperService/Shutdown"
 )
@@ -53,6 +56,12 @@ type KeeperServiceClient interface {
 	Kill(ctx context.Context, in *KillRequest, opts ...grpc.CallOption) (*KillResponse, error)
 	// Forget removes the record of an ended instance.
 	Forget(ctx context.Context, in *ForgetRequest, opts ...grpc.CallOption) (*ForgetResponse, error)
+	// Annotate adds to an instance's annotations.
+	Annotate(ctx context.Context, in *AnnotateRequest, opts ...grpc.CallOption) (*AnnotateResponse, error)
+	// Members lists the live processes of an instance.
+	Members(ctx context.Context, in *MembersRequest, opts ...grpc.CallOption) (*MembersResponse, error)
+	// Owner names the instance that a process is a member of.
+	Owner(ctx context.Context, in *OwnerRequest, opts ...grpc.CallOption) (*OwnerResponse, error)
 	// Exec runs a probe's command beside an instance.
 	Exec(ctx context.Context, in *ExecRequest, opts ...grpc.CallOption) (*ExecResponse, error)
 	// Shutdown ends the keeper once no instance is left; with kill they are
@@ -147,6 +156,36 @@ func (c *keeperServiceClient) Forget(ctx context.Context, in *ForgetRequest, opt
 	return out, nil
 }
 
+func (c *keeperServiceClient) Annotate(ctx context.Context, in *AnnotateRequest, opts ...grpc.CallOption) (*AnnotateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AnnotateResponse)
+	err := c.cc.Invoke(ctx, KeeperService_Annotate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *keeperServiceClient) Members(ctx context.Context, in *MembersRequest, opts ...grpc.CallOption) (*MembersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MembersResponse)
+	err := c.cc.Invoke(ctx, KeeperService_Members_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *keeperServiceClient) Owner(ctx context.Context, in *OwnerRequest, opts ...grpc.CallOption) (*OwnerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OwnerResponse)
+	err := c.cc.Invoke(ctx, KeeperService_Owner_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *keeperServiceClient) Exec(ctx context.Context, in *ExecRequest, opts ...grpc.CallOption) (*ExecResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ExecResponse)
@@ -190,6 +229,12 @@ type KeeperServiceServer interface {
 	Kill(context.Context, *KillRequest) (*KillResponse, error)
 	// Forget removes the record of an ended instance.
 	Forget(context.Context, *ForgetRequest) (*ForgetResponse, error)
+	// Annotate adds to an instance's annotations.
+	Annotate(context.Context, *AnnotateRequest) (*AnnotateResponse, error)
+	// Members lists the live processes of an instance.
+	Members(context.Context, *MembersRequest) (*MembersResponse, error)
+	// Owner names the instance that a process is a member of.
+	Owner(context.Context, *OwnerRequest) (*OwnerResponse, error)
 	// Exec runs a probe's command beside an instance.
 	Exec(context.Context, *ExecRequest) (*ExecResponse, error)
 	// Shutdown ends the keeper once no instance is left; with kill they are
@@ -225,6 +270,15 @@ func (UnimplementedKeeperServiceServer) Kill(context.Context, *KillRequest) (*Ki
 }
 func (UnimplementedKeeperServiceServer) Forget(context.Context, *ForgetRequest) (*ForgetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Forget not implemented")
+}
+func (UnimplementedKeeperServiceServer) Annotate(context.Context, *AnnotateRequest) (*AnnotateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Annotate not implemented")
+}
+func (UnimplementedKeeperServiceServer) Members(context.Context, *MembersRequest) (*MembersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Members not implemented")
+}
+func (UnimplementedKeeperServiceServer) Owner(context.Context, *OwnerRequest) (*OwnerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Owner not implemented")
 }
 func (UnimplementedKeeperServiceServer) Exec(context.Context, *ExecRequest) (*ExecResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Exec not implemented")
@@ -372,6 +426,60 @@ func _KeeperService_Forget_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _KeeperService_Annotate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AnnotateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(KeeperServiceServer).Annotate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: KeeperService_Annotate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(KeeperServiceServer).Annotate(ctx, req.(*AnnotateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _KeeperService_Members_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MembersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(KeeperServiceServer).Members(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: KeeperService_Members_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(KeeperServiceServer).Members(ctx, req.(*MembersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _KeeperService_Owner_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OwnerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(KeeperServiceServer).Owner(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: KeeperService_Owner_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(KeeperServiceServer).Owner(ctx, req.(*OwnerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _KeeperService_Exec_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ExecRequest)
 	if err := dec(in); err != nil {
@@ -438,6 +546,18 @@ var KeeperService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Forget",
 			Handler:    _KeeperService_Forget_Handler,
+		},
+		{
+			MethodName: "Annotate",
+			Handler:    _KeeperService_Annotate_Handler,
+		},
+		{
+			MethodName: "Members",
+			Handler:    _KeeperService_Members_Handler,
+		},
+		{
+			MethodName: "Owner",
+			Handler:    _KeeperService_Owner_Handler,
 		},
 		{
 			MethodName: "Exec",
