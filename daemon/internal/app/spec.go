@@ -2,8 +2,8 @@ package app
 
 import "time"
 
-// Spec says what an app is and how it is run. The zero value of an optional
-// field means "not given"; WithDefaults fills it in.
+// Spec says what an app is and how it is run. A nil or empty field means "not
+// given"; WithDefaults fills it in.
 type Spec struct {
 	Name      string
 	Command   []string
@@ -65,7 +65,7 @@ const (
 // Start is when and for how long an instance may start.
 type Start struct {
 	When    StartWhen
-	Timeout time.Duration
+	Timeout *time.Duration
 }
 
 // ProbeKind is the kind of a probe's question.
@@ -85,11 +85,11 @@ const (
 // Probe is one way to ask an instance whether it is ready.
 type Probe struct {
 	Kind     ProbeKind
-	HTTP     HTTPCheck // of ProbeHTTP
-	Command  []string  // of ProbeExec
-	Pattern  string    // of ProbeLog
-	Interval time.Duration
-	Timeout  time.Duration
+	HTTP     HTTPCheck      // of ProbeHTTP
+	Command  []string       // of ProbeExec
+	Pattern  string         // of ProbeLog
+	Interval *time.Duration // nil, also with defaults: a few percent of the time already waited
+	Timeout  *time.Duration
 }
 
 // HTTPCheck passes when a GET is answered with an accepted status.
@@ -103,7 +103,7 @@ type HTTPCheck struct {
 // Stop is how an instance is ended.
 type Stop struct {
 	Signal  string // "SIGTERM"
-	Timeout time.Duration
+	Timeout *time.Duration
 	Drain   *time.Duration
 }
 
@@ -122,8 +122,8 @@ const (
 type Restart struct {
 	When                RestartWhen
 	RapidFailsPerMinute *int
-	Backoff             time.Duration
-	MaxBackoff          time.Duration
+	Backoff             *time.Duration
+	MaxBackoff          *time.Duration
 }
 
 // Recycle is how instances are replaced.
@@ -148,9 +148,9 @@ const (
 
 // Requests are the limits of what the proxy forwards.
 type Requests struct {
-	Timeout      time.Duration
+	Timeout      *time.Duration
 	Queue        *int
-	QueueTimeout time.Duration
+	QueueTimeout *time.Duration
 	MaxBody      int64
 	WebSockets   WebSocketDrain
 }

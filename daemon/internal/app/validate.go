@@ -1,0 +1,379 @@
+package app
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The limits of a spec.
+const (
+	MaxInstances       = 100
+	MaxRelease         = 64
+	MaxRapidFails      = 100
+	MaxUnixSocketPath  = 107 // sun_path of unix(7), less its NUL
+	maxPort            = 65535
+	maxDuration        = 365 * 24 * time.Hour
+	minProbeInterval   = time.Millisecond
+	maxCommandArgument = 128 << 10 // MAX_ARG_STRLEN of execve(2)
+)
+
+var (
+	nameRE  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	envRE   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	umaskRE = regexp.MustCompile(`^0?[0-7]{1,3}$`)
+	hostRE  = regexp.MustCompile(`^(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$`)
+	ipv6RE  = regexp.MustCompile(`^\[[0-9a-f:.]+\]$`)
+)
+
+// ValidName tells whether s can be an app's name.
+func ValidName(s string) bool { return nameRE.MatchString(s) }
+
+// Validate returns every fault of a spec that WithDefaults has completed, with
+// fields relative to the spec, such as "listen.port" or "routes[0].path".
+func (s Spec) Validate() []Violation {
+	v := &violations{}
+	if !ValidName(s.Name) {
+		v.add("name", "%q is not an app name: lower-case letters, digits and inner dashes, at most 63", s.Name)
+	}
+	s.validateCommand(v)
+	s.validateFiles(v)
+	s.validateEnv(v)
+	s.validateRoutes(v)
+	s.validateListen(v)
+	s.validateStart(v)
+	s.Ready.validate(v, s.Listen.Mode)
+	s.validateStop(v)
+	s.validateRestart(v)
+	s.validateRequests(v)
+	s.validateLimits(v)
+	return v.list
+}
+
+// violations collects faults.
+type violations struct{ list []Violation }
+
+func (v *violations) add(field, format string, args ...any) {
+	v.list = append(v.list, Violation{Field: field, Message: fmt.Sprintf(format, args...)})
+}
+
+func inRange[T cmp.Ordered](v *violations, field string, n, low, high T) {
+	if n < low || n > high {
+		v.add(field, "%v is out of range: %v to %v", n, low, high)
+	}
+}
+
+// above refuses a duration of 0 or less.
+func (v *violations) above(field string, d time.Duration) {
+	if d <= 0 || d > maxDuration {
+		v.add(field, "%v is out of range: it must be above 0 and at most %v", d, maxDuration)
+	}
+}
+
+func (s Spec) validateCommand(v *violations) {
+	if len(s.Command) == 0 || s.Command[0] == "" {
+		v.add("command", "it is required: the program and its arguments")
+		return
+	}
+	for i, arg := range s.Command {
+		field := fmt.Sprintf("command[%d]", i)
+		if strings.ContainsRune(arg, 0) {
+			v.add(field, "it holds a NUL byte")
+		}
+		if len(arg) > maxCommandArgument {
+			v.add(field, "it is longer than the kernel takes: at most %d bytes", maxCommandArgument)
+		}
+		s.validateExpansion(v, field, arg)
+	}
+}
+
+// validateExpansion refuses what would put a secret on a command line, where
+// every user of the machine can read it, and what can never expand.
+func (s Spec) validateExpansion(v *violations, field, arg string) {
+	known := s.commandVariables()
+	_, err := Expand(arg, func(name string) (string, bool) {
+		if name == "ROOST_TOKEN" {
+			v.add(field, "${ROOST_TOKEN} does not expand in a command, where every user could read it: let the app read its environment")
+			return "", true
+		}
+		return "", slices.Contains(known, name)
+	})
+	if err != nil {
+		v.add(field, "%v (what env_files set does not expand in a command)", err)
+	}
+}
+
+// commandVariables are the variables that a command may hold.
+func (s Spec) commandVariables() []string {
+	names := slices.Collect(maps.Keys(s.Env))
+	names = append(names, s.OwnVariables()...)
+	return append(names, "PATH", "LANG", "TZ", "TMPDIR", "HOME", "USER", "LOGNAME", "SHELL")
+}
+
+// OwnVariables are the variables that Roost itself sets for the app.
+func (s Spec) OwnVariables() []string {
+	names := []string{"ROOST_APP", "ROOST_INSTANCE", "ROOST_RELEASE", "ROOST_PATH_BASE", "ROOST_TOKEN"}
+	switch s.Listen.Mode {
+	case ListenPort:
+		names = append(names, "PORT")
+	case ListenFD:
+		names = append(names, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+	case ListenUnix:
+		names = append(names, "ROOST_SOCKET")
+	}
+	if s.Ready.Kind == ProbeNotify {
+		names = append(names, "NOTIFY_SOCKET")
+	}
+	return names
+}
+
+func (s Spec) validateFiles(v *violations) {
+	switch {
+	case s.Dir == "":
+		v.add("dir", "it is required: the absolute working directory")
+	case !path.IsAbs(s.Dir):
+		v.add("dir", "%q is not absolute", s.Dir)
+	case strings.ContainsRune(s.Dir, 0):
+		v.add("dir", "it holds a NUL byte")
+	}
+	for i, f := range s.EnvFiles {
+		if !path.IsAbs(f) || strings.ContainsRune(f, 0) {
+			v.add(fmt.Sprintf("env_files[%d]", i), "%q is not an absolute path", f)
+		}
+	}
+	if len(s.Release) > MaxRelease || strings.ContainsFunc(s.Release, isControl) {
+		v.add("release", "it is a label of at most %d printable characters", MaxRelease)
+	}
+	if !umaskRE.MatchString(s.Umask) {
+		v.add("umask", "%q is not an octal mask such as 022", s.Umask)
+	}
+	for _, id := range []struct{ field, value string }{{"user", s.User}, {"group", s.Group}} {
+		if strings.ContainsFunc(id.value, func(r rune) bool { return isControl(r) || r == ':' || r == '/' || r == ' ' }) {
+			v.add(id.field, "%q is not the name or number of a %s", id.value, id.field)
+		}
+	}
+}
+
+func (s Spec) validateEnv(v *violations) {
+	own := s.OwnVariables()
+	for _, k := range slices.Sorted(maps.Keys(s.Env)) {
+		switch {
+		case !envRE.MatchString(k):
+			v.add("env."+k, "%q is not the name of a variable: letters, digits and _, no digit first", k)
+		case slices.Contains(own, k):
+			v.add("env."+k, "Roost sets %s itself: take it out%s", k, portHint(k))
+		case strings.ContainsRune(s.Env[k], 0):
+			v.add("env."+k, "it holds a NUL byte")
+		default:
+			if _, err := Expand(s.Env[k], func(string) (string, bool) { return "", true }); err != nil {
+				v.add("env."+k, "%v", err)
+			}
+		}
+	}
+}
+
+func portHint(name string) string {
+	if name == "PORT" {
+		return " (listen.port fixes a port)"
+	}
+	return ""
+}
+
+func (s Spec) validateRoutes(v *violations) {
+	seen := map[Route]int{}
+	for i, r := range s.Routes {
+		field := fmt.Sprintf("routes[%d]", i)
+		if r.Host != "" && (len(r.Host) > 253 || !hostRE.MatchString(r.Host) && !ipv6RE.MatchString(r.Host)) {
+			v.add(field+".host", "%q is not a host name, *.wildcard or absent (no port, no scheme)", r.Host)
+		}
+		if msg := routePathFault(r.Path); msg != "" {
+			v.add(field+".path", "%q %s", r.Path, msg)
+		}
+		key := Route{Host: r.Host, Path: r.Path}
+		if first, ok := seen[key]; ok {
+			v.add(field, "it is the same host and path as routes[%d]", first)
+		}
+		seen[key] = i
+	}
+}
+
+func routePathFault(p string) string {
+	switch {
+	case !strings.HasPrefix(p, "/"):
+		return "does not begin with /"
+	case strings.ContainsAny(p, "?#"):
+		return "holds a ? or #: a route is a path only"
+	case strings.ContainsFunc(p, func(r rune) bool { return isControl(r) || r == ' ' || r == '\\' }):
+		return "holds a space, backslash or control character"
+	case p != path.Clean(p):
+		return "is not clean: write " + path.Clean(p)
+	}
+	return ""
+}
+
+func (s Spec) validateListen(v *violations) {
+	inRange(v, "instances", *s.Instances, 1, MaxInstances)
+	switch s.Listen.Mode {
+	case ListenPort, ListenFD, ListenUnix, ListenNone:
+	default:
+		v.add("listen.mode", "%q is not one of port, fd, unix, none", s.Listen.Mode)
+	}
+	if s.Listen.Port != 0 {
+		s.validateFixedPort(v)
+	}
+	if s.Listen.Mode != ListenNone {
+		return
+	}
+	if len(s.Routes) > 0 {
+		v.add("routes", "a worker (listen.mode: none) has no address: take the routes out")
+	}
+	if s.Idle.After != 0 {
+		v.add("idle.after", "a worker (listen.mode: none) gets no requests to be idle without: take it out")
+	}
+}
+
+func (s Spec) validateFixedPort(v *violations) {
+	inRange(v, "listen.port", s.Listen.Port, 1, maxPort)
+	if s.Listen.Mode != ListenPort {
+		v.add("listen.port", "only listen.mode: port has a port")
+		return
+	}
+	if *s.Instances != 1 {
+		v.add("instances", "a fixed listen.port serves one instance only: set instances: 1 or port: 0")
+	}
+	if *s.Recycle.Overlap {
+		v.add("recycle.overlap", "two instances cannot share the fixed listen.port: set recycle.overlap: false or port: 0")
+	}
+}
+
+func (s Spec) validateStart(v *violations) {
+	switch s.Start.When {
+	case StartOnBoot, StartManual:
+	case StartOnRequest:
+		if s.Listen.Mode == ListenNone {
+			v.add("start.when", "a worker (listen.mode: none) gets no request: use boot or manual")
+		}
+	default:
+		v.add("start.when", "%q is not one of request, boot, manual", s.Start.When)
+	}
+	v.above("start.timeout", *s.Start.Timeout)
+	inRange(v, "idle.after", s.Idle.After, 0, maxDuration)
+	inRange(v, "recycle.min_ready", *s.Recycle.MinReady, 0, maxDuration)
+}
+
+func (s Spec) validateStop(v *violations) {
+	if _, err := ParseSignal(s.Stop.Signal); err != nil {
+		v.add("stop.signal", "%v", err)
+	}
+	inRange(v, "stop.timeout", *s.Stop.Timeout, 0, maxDuration)
+	inRange(v, "stop.drain", *s.Stop.Drain, 0, maxDuration)
+}
+
+func (s Spec) validateRestart(v *violations) {
+	switch s.Restart.When {
+	case RestartAlways, RestartOnFailure, RestartOnRequest, RestartNever:
+	default:
+		v.add("restart.when", "%q is not one of always, on-failure, on-request, never", s.Restart.When)
+	}
+	inRange(v, "restart.rapid_fails_per_minute", *s.Restart.RapidFailsPerMinute, 0, MaxRapidFails)
+	inRange(v, "restart.backoff", *s.Restart.Backoff, 0, maxDuration)
+	inRange(v, "restart.max_backoff", *s.Restart.MaxBackoff, *s.Restart.Backoff, maxDuration)
+}
+
+func (s Spec) validateRequests(v *violations) {
+	v.above("requests.timeout", *s.Requests.Timeout)
+	v.above("requests.queue_timeout", *s.Requests.QueueTimeout)
+	inRange(v, "requests.queue", *s.Requests.Queue, 0, 1_000_000)
+	if s.Requests.MaxBody < 0 {
+		v.add("requests.max_body", "%d is negative: give a size such as 10MiB, or 0 for any", s.Requests.MaxBody)
+	}
+	switch s.Requests.WebSockets {
+	case WebSocketsDrain, WebSocketsClose:
+	default:
+		v.add("requests.websockets", "%q is not one of drain, close", s.Requests.WebSockets)
+	}
+}
+
+func (s Spec) validateLimits(v *violations) {
+	inRange(v, "limits.nofile", s.Limits.NoFile, 0, 1<<30)
+	inRange(v, "limits.memory", s.Limits.Memory, 0, 1<<60)
+	inRange(v, "limits.cpu", s.Limits.CPUMillis, 0, 1_000_000)
+	inRange(v, "limits.pids", s.Limits.Pids, 0, 1<<22)
+}
+
+func (p Probe) validate(v *violations, mode ListenMode) {
+	if p.Interval != nil {
+		inRange(v, "ready.interval", *p.Interval, minProbeInterval, time.Hour)
+	}
+	v.above("ready.timeout", *p.Timeout)
+	switch p.Kind {
+	case ProbeListen, ProbeNotify:
+	case ProbeHTTP:
+		p.HTTP.validate(v)
+		fallthrough
+	case ProbeTCP:
+		if mode == ListenNone {
+			v.add("ready."+string(p.Kind), "a worker (listen.mode: none) has no address to ask: use exec, log or notify")
+		}
+	case ProbeExec:
+		if len(p.Command) == 0 || p.Command[0] == "" {
+			v.add("ready.exec.command", "it is required: the program and its arguments")
+		}
+	case ProbeLog:
+		if p.Pattern == "" {
+			v.add("ready.log.pattern", "it is required: a regular expression")
+		} else if _, err := regexp.Compile(p.Pattern); err != nil {
+			v.add("ready.log.pattern", "%v", err)
+		}
+	default:
+		v.add("ready", "%q is not one of http, tcp, exec, log, notify", p.Kind)
+	}
+}
+
+func (c HTTPCheck) validate(v *violations) {
+	if !strings.HasPrefix(c.Path, "/") || strings.ContainsFunc(c.Path, func(r rune) bool { return isControl(r) || r == ' ' }) {
+		v.add("ready.http.path", "%q is not a path that begins with /", c.Path)
+	}
+	if strings.ContainsFunc(c.Host, func(r rune) bool { return isControl(r) || r == ' ' || r == '/' }) {
+		v.add("ready.http.host", "%q is not a host name", c.Host)
+	}
+	if _, err := ParseStatuses(c.Status); err != nil {
+		v.add("ready.http.status", "%v", err)
+	}
+	for _, k := range slices.Sorted(maps.Keys(c.Headers)) {
+		if k == "" || strings.ContainsFunc(k, func(r rune) bool { return isControl(r) || r == ' ' || r == ':' }) ||
+			strings.ContainsFunc(c.Headers[k], isControl) {
+			v.add("ready.http.headers."+k, "it is not a valid header")
+		}
+	}
+}
+
+// StatusRange is an inclusive range of HTTP status codes.
+type StatusRange struct{ Low, High int }
+
+// ParseStatuses reads "200", "200-399" or a comma list of both.
+func ParseStatuses(s string) ([]StatusRange, error) {
+	var ranges []StatusRange
+	for part := range strings.SplitSeq(s, ",") {
+		low, high, isRange := strings.Cut(strings.TrimSpace(part), "-")
+		a, errA := strconv.Atoi(low)
+		b := a
+		var errB error
+		if isRange {
+			b, errB = strconv.Atoi(high)
+		}
+		if errA != nil || errB != nil || a < 100 || b > 599 || a > b {
+			return nil, fmt.Errorf("%q is not a list of statuses such as 200-399 or 200,204", s)
+		}
+		ranges = append(ranges, StatusRange{a, b})
+	}
+	return ranges, nil
+}
+
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }
