@@ -75,7 +75,7 @@ func (p *Pool) Load() Load {
 	defer p.mu.Unlock()
 	s := p.state.Load()
 	l := Load{App: p.name, Epoch: s.epoch, Revision: s.revision,
-		Requests:  p.requests,
+		Queued: int(p.queued.Load()), Requests: p.requests,
 		Instances: make([]InstanceLoad, 0, len(p.current)+len(p.dropped))}
 	for _, list := range [][]*endpoint{p.current, p.dropped} {
 		for _, e := range list {
