@@ -1,0 +1,76 @@
+package e2e
+
+import (
+	"net/http"
+	"syscall"
+	"testing"
+
+	roostv1 "github.com/roostd/roost/gen/roost/v1"
+)
+
+func TestCrash_KilledInstanceCostsNoRequest(t *testing.T) {
+	h := newHost(t)
+	spec := h.spec("web")
+	spec.Instances = new(int32(2))
+	h.apply(spec)
+	h.get("web", "/").wants(t, http.StatusOK)
+	h.eventually("two are ready", func() bool { return h.app("web").Ready == 2 })
+
+	l := startLoad(h, "web", 20, 500, false)
+	for range 3 {
+		before := l.total()
+		h.eventually("the load runs", func() bool { return l.total() > before+100 })
+		victim := h.pids("web")[0]
+		if err := syscall.Kill(int(victim), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		h.eventually("another takes its place", func() bool {
+			pids := h.pids("web")
+			return h.app("web").Ready == 2 && len(pids) == 2 && pids[0] != victim && pids[1] != victim
+		})
+		for _, i := range h.live("web") {
+			h.eventually("it answers requests", func() bool { return l.answered(i.Id) > 0 })
+		}
+	}
+	l.end(t)
+}
+
+func TestCrash_LoopIsBlockedAndStartLiftsIt(t *testing.T) {
+	h := newHost(t)
+	spec := h.spec("web", "-die-after", "1ms")
+	spec.Listen = &roostv1.Listen{Mode: roostv1.ListenMode_LISTEN_MODE_FD}
+	spec.Restart = &roostv1.Restart{RapidFailsPerMinute: new(int32(2))}
+	h.apply(spec)
+	h.get("web", "/")
+	h.eventually("the app is blocked", func() bool {
+		return h.app("web").State == roostv1.AppState_APP_STATE_BLOCKED
+	})
+	starts := h.count("web", "InstanceStarting")
+	r := h.get("web", "/").wants(t, http.StatusBadGateway)
+	if got := r.header.Get("Roost-Error"); got != "rapid-fail" {
+		t.Fatalf("Roost-Error %q, want rapid-fail", got)
+	}
+	if got := h.count("web", "InstanceStarting"); got != starts || starts != 3 {
+		t.Fatalf("%d starts, then %d; want 3 and no more", starts, got)
+	}
+	h.apply(h.spec("web"))
+	h.get("web", "/").wants(t, http.StatusOK)
+}
+
+func TestCrash_ExitIsReported(t *testing.T) {
+	h := newHost(t)
+	spec := h.spec("web")
+	spec.Restart = &roostv1.Restart{When: roostv1.RestartWhen_RESTART_WHEN_NEVER}
+	h.apply(spec)
+	h.get("web", "/").wants(t, http.StatusOK)
+	id := h.live("web")[0].Id
+	h.get("web", "/exit").wants(t, http.StatusBadGateway)
+	h.eventually("its exit is known", func() bool { return len(h.live("web")) == 0 })
+	resp, err := h.instances.GetInstance(t.Context(), &roostv1.GetInstanceRequest{Id: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.Instance.Exit.GetCode() != 7 {
+		t.Fatalf("exit %v, want code 7", resp.Instance.Exit)
+	}
+}

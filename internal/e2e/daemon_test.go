@@ -1,0 +1,115 @@
+package e2e
+
+import (
+	"net/http"
+	"slices"
+	"syscall"
+	"testing"
+
+	roostv1 "github.com/roostd/roost/gen/roost/v1"
+)
+
+func TestDaemon_DeathCostsNothing(t *testing.T) {
+	tests := map[string]struct {
+		signal syscall.Signal
+		args   []string
+	}{
+		"SIGKILL":                     {syscall.SIGKILL, nil},
+		"SIGTERM with detach-on-exit": {syscall.SIGTERM, []string{"--detach-on-exit"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, tt.args...)
+			specs := []*roostv1.AppSpec{h.spec("one"), h.spec("two")}
+			specs[1].Instances = new(int32(2))
+			h.apply(specs...)
+			for _, s := range specs {
+				h.get(s.Name, "/").wants(t, http.StatusOK)
+			}
+			h.eventually("all are ready", func() bool { return h.app("two").Ready == 2 })
+			before := append(h.pids("one"), h.pids("two")...)
+
+			one, two := startLoad(h, "one", 10, 200, true), startLoad(h, "two", 10, 200, true)
+			for range 3 {
+				n := one.total()
+				h.daemon.end(tt.signal)
+				h.eventually("requests are served without a daemon", func() bool { return one.total() > n+50 })
+				h.startDaemon() // without the flag, so that the test's end stops everything
+				h.eventually("the daemon knows them again", func() bool {
+					return h.app("one").Ready == 1 && h.app("two").Ready == 2
+				})
+				if after := append(h.pids("one"), h.pids("two")...); !slices.Equal(before, after) {
+					t.Fatalf("pids %v became %v", before, after)
+				}
+				if len(tt.args) > 0 {
+					h.daemon.end(syscall.SIGKILL)
+					h.startDaemon(tt.args...)
+				}
+			}
+			for _, l := range []*load{one, two} {
+				l.end(t)
+				if l.dials != 10 {
+					t.Errorf("%d connections dialled by 10 clients: some were dropped", l.dials)
+				}
+			}
+			if len(tt.args) > 0 { // detached apps outlive their daemon: end them as the packaged unit's owner would
+				if _, err := h.system.Shutdown(t.Context(), &roostv1.ShutdownRequest{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func TestDaemon_SIGTERMDrainsAndStopsEverything(t *testing.T) {
+	h := newHost(t)
+	h.apply(h.spec("web"), h.spec("deaf", "-tree", "2"))
+	h.get("web", "/").wants(t, http.StatusOK)
+	h.get("deaf", "/").wants(t, http.StatusOK)
+	long := make(chan reply, 1)
+	go func() { long <- h.get("web", "/sleep?for=2s") }()
+	h.eventually("the long request is in flight", func() bool { return h.live("web")[0].InFlight == 1 })
+	h.daemon.end(syscall.SIGTERM)
+	if h.daemon.err != nil {
+		t.Errorf("roostd: %v, want exit 0", h.daemon.err)
+	}
+	if r := (<-long).wants(t, http.StatusOK); r.body != "xxxxxxxxxx" {
+		t.Errorf("the open request was cut: %v", r)
+	}
+	for _, name := range []string{"web", "deaf"} {
+		if left := h.inFolder(name); len(left) > 0 {
+			t.Errorf("processes of %s left: %v", name, left)
+		}
+	}
+	r := h.get("web", "/").wants(t, http.StatusServiceUnavailable)
+	if got := r.header.Get("Roost-Error"); got != "daemon-unreachable" {
+		t.Errorf("Roost-Error %q, want daemon-unreachable", got)
+	}
+	h.startDaemon()
+	h.get("web", "/").wants(t, http.StatusOK) // desired states are unchanged
+}
+
+func TestProxy_ServesWithoutADaemonFromItsSnapshot(t *testing.T) {
+	h := newHost(t)
+	h.apply(h.spec("web"))
+	h.get("web", "/").wants(t, http.StatusOK)
+	h.daemon.end(syscall.SIGKILL)
+	h.eventually("the snapshot is on disk", func() bool {
+		h.proxy.end(syscall.SIGKILL)
+		h.startProxy(h.url)
+		return h.get("web", "/").status == http.StatusOK
+	})
+	h.startDaemon()
+}
+
+func TestDaemon_SecondOneIsRefused(t *testing.T) {
+	h := newHost(t)
+	second := start(t, "roostd", "--socket", h.dir+"/run/other.sock", "--state-dir", h.dir+"/state")
+	<-second.exited
+	if code := second.cmd.ProcessState.ExitCode(); code != 1 {
+		t.Fatalf("exit code %d, want 1", code)
+	}
+	if !contains(second.output(), itoa(int32(h.daemon.pid()))) {
+		t.Fatalf("it does not name the pid %d:\n%s", h.daemon.pid(), second.output())
+	}
+}

@@ -1,0 +1,3 @@
+// Package e2e tests the real programs with real apps, kills them, and counts
+// what was lost.
+package e2e

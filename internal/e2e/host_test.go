@@ -1,0 +1,297 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	roostv1 "github.com/roostd/roost/gen/roost/v1"
+	"github.com/roostd/roost/internal/rpc"
+)
+
+// host is a daemon and a proxy of a test's own.
+type host struct {
+	testing.TB
+	dir    string
+	socket string
+	daemon *program
+	proxy  *program
+	url    string // of the proxy, as host:port
+
+	conn      *grpc.ClientConn
+	apps      roostv1.AppServiceClient
+	instances roostv1.InstanceServiceClient
+	events    roostv1.EventServiceClient
+	logs      roostv1.LogServiceClient
+	system    roostv1.SystemServiceClient
+}
+
+// newHost starts both programs. When the test ends it ends them as an operator
+// would, and fails it if a process of an app is left.
+func newHost(t testing.TB, daemonArgs ...string) *host {
+	t.Helper()
+	// Not t.TempDir: a unix socket's path has 107 bytes.
+	dir, err := os.MkdirTemp("", "roost-e2e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h := &host{TB: t, dir: dir, socket: filepath.Join(dir, "run", "roostd.sock")}
+	t.Cleanup(h.close)
+	h.startDaemon(daemonArgs...)
+	h.startProxy("127.0.0.1:0")
+	if h.conn, err = rpc.Dial("unix://" + h.socket); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = h.conn.Close() })
+	h.apps = roostv1.NewAppServiceClient(h.conn)
+	h.instances = roostv1.NewInstanceServiceClient(h.conn)
+	h.events = roostv1.NewEventServiceClient(h.conn)
+	h.logs = roostv1.NewLogServiceClient(h.conn)
+	h.system = roostv1.NewSystemServiceClient(h.conn)
+	return h
+}
+
+func (h *host) startDaemon(args ...string) {
+	h.Helper()
+	h.daemon = start(h, "roostd", append([]string{
+		"--socket", h.socket, "--state-dir", filepath.Join(h.dir, "state"),
+	}, args...)...)
+	h.daemon.address("unix")
+}
+
+func (h *host) startProxy(listen string) {
+	h.Helper()
+	h.proxy = start(h, "roost-proxy", "--listen", listen, "--daemon", "unix://"+h.socket,
+		"--state-dir", filepath.Join(h.dir, "proxy"), "--access-log", filepath.Join(h.dir, "access.log"))
+	h.url = h.proxy.address("http")
+}
+
+// close ends what the test has left running and looks for what is left of it.
+func (h *host) close() {
+	h.proxy.end(syscall.SIGTERM)
+	h.daemon.end(syscall.SIGTERM)
+	if left := h.processes(); len(left) > 0 {
+		h.Errorf("processes left: %v", left)
+		for _, pid := range left {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	_ = os.RemoveAll(h.dir)
+}
+
+// processes lists every process that runs in, or was started from, the test's
+// folder: apps, their children, and keepers.
+func (h *host) processes() []int {
+	h.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		h.Fatal(err)
+	}
+	var pids []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		cwd, _ := os.Readlink("/proc/" + e.Name() + "/cwd")
+		cmdline, _ := os.ReadFile("/proc/" + e.Name() + "/cmdline")
+		if strings.HasPrefix(cwd, h.dir) || strings.Contains(string(cmdline), h.dir) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// spec is a test app with a folder and a host name of its own, NAME.test.
+func (h *host) spec(name string, args ...string) *roostv1.AppSpec {
+	h.Helper()
+	dir := filepath.Join(h.dir, "apps", name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		h.Fatal(err)
+	}
+	return &roostv1.AppSpec{
+		Name: name, Dir: dir,
+		Command: append([]string{filepath.Join(bin, "testapp")}, args...),
+		Routes:  []*roostv1.Route{{Host: name + ".test"}},
+		Recycle: &roostv1.Recycle{MinReady: durationpb.New(300 * time.Millisecond)},
+	}
+}
+
+// apply applies specs and waits until their rollouts are over.
+func (h *host) apply(specs ...*roostv1.AppSpec) []*roostv1.ApplyResult {
+	h.Helper()
+	resp, err := h.apps.ApplyApps(h.Context(), &roostv1.ApplyAppsRequest{Specs: specs})
+	if err != nil {
+		h.Fatalf("apply: %v", err)
+	}
+	for _, r := range resp.Results {
+		if r.RolloutId != "" {
+			h.rollout(r.RolloutId)
+		}
+	}
+	return resp.Results
+}
+
+// rollout waits until a rollout is over and returns how it ended.
+func (h *host) rollout(id string) *roostv1.Rollout {
+	h.Helper()
+	ctx, cancel := context.WithTimeout(h.Context(), 2*patience)
+	defer cancel()
+	stream, err := h.apps.WatchRollout(ctx, &roostv1.WatchRolloutRequest{RolloutId: id})
+	if err != nil {
+		h.Fatal(err)
+	}
+	var last *roostv1.Rollout
+	for {
+		m, err := stream.Recv()
+		if err == io.EOF {
+			return last
+		}
+		if err != nil {
+			h.Fatalf("rollout %s: %v; it was %v", id, err, last)
+		}
+		last = m.Rollout
+	}
+}
+
+func (h *host) app(name string) *roostv1.App {
+	h.Helper()
+	resp, err := h.apps.GetApp(h.Context(), &roostv1.GetAppRequest{Name: name})
+	if err != nil {
+		h.Fatal(err)
+	}
+	return resp.App
+}
+
+// live returns an app's live instances.
+func (h *host) live(name string) []*roostv1.Instance {
+	h.Helper()
+	resp, err := h.instances.ListInstances(h.Context(), &roostv1.ListInstancesRequest{App: name})
+	if err != nil {
+		h.Fatal(err)
+	}
+	return resp.Instances
+}
+
+func (h *host) pids(name string) []int32 {
+	h.Helper()
+	var pids []int32
+	for _, i := range h.live(name) {
+		pids = append(pids, i.Pid)
+	}
+	slices.Sort(pids)
+	return pids
+}
+
+// seen returns the events of an app so far.
+func (h *host) seen(name string) []*roostv1.Event {
+	h.Helper()
+	stream, err := h.events.ReadEvents(h.Context(), &roostv1.ReadEventsRequest{App: name})
+	if err != nil {
+		h.Fatal(err)
+	}
+	var events []*roostv1.Event
+	for {
+		m, err := stream.Recv()
+		if err == io.EOF {
+			return events
+		}
+		if err != nil {
+			h.Fatal(err)
+		}
+		if e := m.GetEvent(); e != nil {
+			events = append(events, e)
+		}
+	}
+}
+
+// count returns how many events of a kind an app has.
+func (h *host) count(name, id string) int {
+	h.Helper()
+	n := 0
+	for _, e := range h.seen(name) {
+		if e.Id == id {
+			n++
+		}
+	}
+	return n
+}
+
+// eventually waits until a condition holds; what says which.
+func (h *host) eventually(what string, holds func() bool) {
+	h.Helper()
+	deadline := time.Now().Add(patience)
+	for !holds() {
+		if time.Now().After(deadline) {
+			h.Fatalf("not in %v: %s", patience, what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// reply is an answer that came through the proxy.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+	err    error
+}
+
+func (r reply) String() string { return fmt.Sprintf("%d %v %q %v", r.status, r.header, r.body, r.err) }
+
+// json reads the body's fields.
+func (r reply) json(t testing.TB) map[string]any {
+	t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal([]byte(r.body), &m); err != nil {
+		t.Fatalf("%v: %v", err, r)
+	}
+	return m
+}
+
+// get asks for NAME.test/path on a connection of its own.
+func (h *host) get(name, path string) reply {
+	return h.do(http.MethodGet, name, path, nil)
+}
+
+func (h *host) do(method, name, path string, header http.Header) reply {
+	req, err := http.NewRequestWithContext(h.Context(), method, "http://"+h.url+path, nil)
+	if err != nil {
+		return reply{err: err}
+	}
+	req.Host = name + ".test"
+	req.Header = header
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return reply{err: err}
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	return reply{resp.StatusCode, resp.Header, string(body), err}
+}
+
+// wants fails the test unless the answer has the status.
+func (r reply) wants(t testing.TB, status int) reply {
+	t.Helper()
+	if r.err != nil || r.status != status {
+		t.Fatalf("want %d, got %v", status, r)
+	}
+	return r
+}

@@ -1,0 +1,161 @@
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// load asks an app again and again over keep-alive connections, and counts
+// every request that was not answered with 200 and every connection that broke.
+// It retries nothing: a browser's retry would hide what a user loses.
+type load struct {
+	stop    chan struct{}
+	workers sync.WaitGroup
+
+	mu     sync.Mutex
+	ok     int
+	failed []string
+	dials  int
+	last   map[string]int // answers by instance
+}
+
+// startLoad sends rate requests per second in all over the given number of
+// connections; every fourth is a POST with a body where posts is set.
+func startLoad(h *host, name string, connections, rate int, posts bool) *load {
+	l := &load{stop: make(chan struct{}), last: map[string]int{}}
+	pause := time.Second * time.Duration(connections) / time.Duration(rate)
+	for range connections {
+		l.workers.Go(func() { l.work(h.url, name, pause, posts) })
+	}
+	return l
+}
+
+func (l *load) work(addr, name string, pause time.Duration, posts bool) {
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	var c *client
+	for n := 0; ; n++ {
+		select {
+		case <-l.stop:
+			c.close()
+			return
+		case <-tick.C:
+		}
+		if c == nil {
+			c = l.dial(addr)
+			if c == nil {
+				continue
+			}
+		}
+		if !l.ask(c, name, posts && n%4 == 0) {
+			c.close()
+			c = nil
+		}
+	}
+}
+
+func (l *load) dial(addr string) *client {
+	c, err := dialClient(addr)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dials++
+	if err != nil {
+		l.failed = append(l.failed, "dial: "+err.Error())
+		return nil
+	}
+	return c
+}
+
+// ask sends one request and tells whether the connection may be used again.
+func (l *load) ask(c *client, name string, post bool) bool {
+	resp, body, err := c.ask(name, "/", post)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case err != nil:
+		l.failed = append(l.failed, fmt.Sprintf("post=%v: %v", post, err))
+		return false
+	case resp.StatusCode != http.StatusOK:
+		l.failed = append(l.failed, fmt.Sprintf("post=%v: %d %s %.200s", post, resp.StatusCode, resp.Header.Get("Roost-Error"), body))
+	default:
+		l.ok++
+		l.last[resp.Header.Get("Instance")]++
+	}
+	return !resp.Close
+}
+
+// end stops the load and fails the test if anything was lost.
+func (l *load) end(t testing.TB) {
+	t.Helper()
+	close(l.stop)
+	l.workers.Wait()
+	if len(l.failed) > 0 {
+		t.Errorf("%d of %d requests failed: %s", len(l.failed), l.ok+len(l.failed), strings.Join(l.failed[:min(len(l.failed), 10)], "\n"))
+	}
+	if l.ok == 0 {
+		t.Error("the load did not get a single answer")
+	}
+	t.Logf("load: %d answered, %d failed, %d connections dialled, %d instances", l.ok, len(l.failed), l.dials, len(l.last))
+}
+
+// answered returns how many requests an instance has answered.
+func (l *load) answered(instance string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last[instance]
+}
+
+// total returns how many requests were answered.
+func (l *load) total() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ok
+}
+
+// client is one plain connection to the proxy.
+type client struct {
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+func dialClient(addr string) (*client, error) {
+	conn, err := net.DialTimeout("tcp", addr, patience)
+	if err != nil {
+		return nil, err
+	}
+	return &client{conn: conn, r: bufio.NewReader(conn)}, nil
+}
+
+func (c *client) close() {
+	if c != nil {
+		_ = c.conn.Close()
+	}
+}
+
+func (c *client) ask(name, path string, post bool) (*http.Response, string, error) {
+	_ = c.conn.SetDeadline(time.Now().Add(2 * patience))
+	head := "GET " + path + " HTTP/1.1\r\nHost: " + name + ".test\r\n\r\n"
+	method := http.MethodGet
+	if post {
+		method = http.MethodPost
+		body := strings.Repeat("b", 10_000)
+		head = fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s.test\r\nContent-Length: %d\r\n\r\n%s", path, name, len(body), body)
+	}
+	if _, err := io.WriteString(c.conn, head); err != nil {
+		return nil, "", err
+	}
+	resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
+	if err != nil {
+		return nil, "", err
+	}
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	return resp, string(body), err
+}

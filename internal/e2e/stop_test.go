@@ -1,0 +1,54 @@
+package e2e
+
+import (
+	"net/http"
+	"os"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	roostv1 "github.com/roostd/roost/gen/roost/v1"
+)
+
+func itoa(n int32) string { return strconv.Itoa(int(n)) }
+
+func TestStop_LeavesNoProcessOfATree(t *testing.T) {
+	h := newHost(t)
+	spec := h.spec("web", "-tree", "3", "-ignore-term")
+	spec.Stop = &roostv1.Stop{Timeout: durationpb.New(500 * time.Millisecond)}
+	h.apply(spec)
+	h.get("web", "/").wants(t, http.StatusOK)
+	if n := len(h.inFolder("web")); n < 4 {
+		t.Fatalf("%d processes, want the app and its three children", n)
+	}
+	h.stop("web")
+	if left := h.inFolder("web"); len(left) > 0 {
+		t.Fatalf("when stop returned, these were left: %v", left)
+	}
+}
+
+func TestStop_CrashedLeaderTakesItsTreeAlong(t *testing.T) {
+	h := newHost(t)
+	spec := h.spec("web", "-tree", "2")
+	spec.Restart = &roostv1.Restart{When: roostv1.RestartWhen_RESTART_WHEN_NEVER}
+	h.apply(spec)
+	h.get("web", "/").wants(t, http.StatusOK)
+	if err := syscall.Kill(int(h.pids("web")[0]), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	h.eventually("the tree is gone", func() bool { return len(h.inFolder("web")) == 0 })
+}
+
+// inFolder lists the processes that run in an app's folder.
+func (h *host) inFolder(name string) []int {
+	var pids []int
+	for _, pid := range h.processes() {
+		if cwd, _ := os.Readlink("/proc/" + strconv.Itoa(pid) + "/cwd"); cwd == h.dir+"/apps/"+name {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
