@@ -101,7 +101,7 @@ func TestExplain_LeavesOtherErrorsAlone(t *testing.T) {
 		status.Error(codes.NotFound, "no such app"),
 		status.Error(codes.Unavailable, "the daemon that listens says so"),
 	} {
-		if got := Explain(path, err); got != err { //nolint:errorlint // the very same error
+		if got := Explain(path, err); got != err {
 			t.Errorf("Explain(%v) = %v", err, got)
 		}
 	}
