@@ -56,7 +56,7 @@ fuzz: ## Every fuzz target for FUZZTIME (10s) each
 	@grep -rHoE --include='*_test.go' '^func Fuzz\w+' . | while IFS=: read -r file func; do \
 		echo "$$(dirname "$$file") $${func#func }"; \
 		$(GO) test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" >.fuzz.log 2>&1 || { cat .fuzz.log; rm -f .fuzz.log; exit 1; }; \
-		tail -n 3 .fuzz.log | sed -n 's/^fuzz: elapsed/  &/p'; rm -f .fuzz.log; done
+		sed -n "s/^fuzz: elapsed/  &/p" .fuzz.log | tail -n 1; rm -f .fuzz.log; done
 
 ##@ Check
 .PHONY: check check-format check-vet check-fix check-lint check-proto check-gen check-mod check-exec
