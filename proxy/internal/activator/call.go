@@ -1,6 +1,7 @@
 package activator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -110,8 +111,9 @@ func (a *Activator) release(c *call) bool {
 
 // finish gives everybody the answer. A refusal is kept for those who come later.
 func (a *Activator) finish(c *call, failure *Failure) {
-	if failure != nil && failure.Revision == 0 {
-		failure.Epoch, failure.Revision = c.epoch, c.revision
+	if failure != nil { // where the daemon did not say
+		failure.Epoch = cmp.Or(failure.Epoch, c.epoch)
+		failure.Revision = cmp.Or(failure.Revision, c.revision)
 	}
 	a.mu.Lock()
 	e := a.apps[c.pool]

@@ -1,0 +1,76 @@
+package discovery
+
+import (
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	roostv1 "github.com/roostd/roost/gen/roost/v1"
+	"github.com/roostd/roost/proxy/internal/backend"
+	"github.com/roostd/roost/proxy/internal/route"
+)
+
+// What a daemon that says nothing about an app's requests means: the manifest's
+// defaults.
+const (
+	defaultTimeout      = 2 * time.Minute
+	defaultQueue        = 1000
+	defaultQueueTimeout = 130 * time.Second
+)
+
+// appFrom translates a set of the wire.
+func appFrom(s *roostv1.EndpointSet) app {
+	a := app{Set: backend.Set{
+		App: s.GetApp(), Epoch: s.GetEpoch(), Revision: s.GetRevision(),
+		Policy: policyFrom(s.GetRequests()),
+	}}
+	for _, e := range s.GetEndpoints() {
+		a.Set.Endpoints = append(a.Set.Endpoints, endpointFrom(e))
+	}
+	for _, r := range s.GetRoutes() {
+		a.Routes = append(a.Routes, ruleFrom(r))
+	}
+	return a
+}
+
+func endpointFrom(e *roostv1.Endpoint) backend.Endpoint {
+	network, address := "tcp", e.GetAddress()
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, address = "unix", path
+	}
+	return backend.Endpoint{
+		Instance: e.GetInstance(), Generation: e.GetGeneration(),
+		Network: network, Address: address, Token: e.GetToken(), Draining: e.GetDraining(),
+	}
+}
+
+func policyFrom(p *roostv1.RequestPolicy) backend.Policy {
+	if p == nil {
+		return backend.Policy{Timeout: defaultTimeout, Queue: defaultQueue, QueueTimeout: defaultQueueTimeout}
+	}
+	return backend.Policy{
+		Timeout:         durationFrom(p.GetTimeout(), defaultTimeout),
+		Queue:           int(p.GetQueue()),
+		QueueTimeout:    durationFrom(p.GetQueueTimeout(), defaultQueueTimeout),
+		MaxBody:         p.GetMaxBody(),
+		CloseWebSockets: p.GetWebsockets() == roostv1.WebSocketDrain_WEB_SOCKET_DRAIN_CLOSE,
+		DetailedErrors:  p.GetDetailedErrors(),
+	}
+}
+
+func durationFrom(d *durationpb.Duration, unset time.Duration) time.Duration {
+	if d == nil {
+		return unset
+	}
+	return d.AsDuration()
+}
+
+// ruleFrom brings a route into the form that route.Table compares with.
+func ruleFrom(r *roostv1.Route) route.Rule {
+	path := strings.TrimRight(r.GetPath(), "/")
+	if path == "" {
+		path = "/"
+	}
+	return route.Rule{Host: strings.ToLower(r.GetHost()), Path: path, StripPath: r.GetStripPath()}
+}
