@@ -1,0 +1,157 @@
+// Package store keeps what must survive the daemon in one bbolt file: apps with
+// their generations and desired states, the counters that outlive an app, the
+// daemon's epoch and the proxies it knows. Nothing here is on the way of a
+// request: what runs is the keeper's truth, not the store's.
+package store
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/roostd/roost/daemon/internal/app"
+)
+
+// schema is the version of the file's layout. A file of another one is refused.
+const schema = 1
+
+var (
+	bucketMeta     = []byte("meta")     // schema and epoch, 8 bytes big endian each
+	bucketApps     = []byte("apps")     // name → app.Stored as JSON
+	bucketCounters = []byte("counters") // name → its highest generation ever, 8 bytes big endian
+	bucketProxies  = []byte("proxies")  // id → app.Proxy as JSON
+
+	keySchema = []byte("schema")
+	keyEpoch  = []byte("epoch")
+)
+
+// Store is an open file. Every write is one transaction, durable when it returns.
+type Store struct {
+	db *bolt.DB
+}
+
+// Close releases the file.
+func (s *Store) Close() error { return s.db.Close() }
+
+// NextEpoch counts one more start of the daemon.
+func (s *Store) NextEpoch() (uint64, error) {
+	var epoch uint64
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		epoch = number(meta.Get(keyEpoch)) + 1
+		return meta.Put(keyEpoch, bytes(epoch))
+	})
+	return epoch, wrap("counting the daemon's start", err)
+}
+
+// Load returns every app, by name.
+func (s *Store) Load() ([]app.Stored, error) {
+	return all[app.Stored](s, bucketApps)
+}
+
+// Save writes the given apps and removes the named ones in one transaction.
+func (s *Store) Save(put []app.Stored, remove []string) error {
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		for _, a := range put {
+			if err := putJSON(tx.Bucket(bucketApps), a.Name, a); err != nil {
+				return err
+			}
+			if err := count(tx.Bucket(bucketCounters), a); err != nil {
+				return err
+			}
+		}
+		for _, name := range remove {
+			if err := tx.Bucket(bucketApps).Delete([]byte(name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return wrap("saving apps", err)
+}
+
+// count raises an app's counter to its highest generation.
+func count(counters *bolt.Bucket, a app.Stored) error {
+	highest := number(counters.Get([]byte(a.Name)))
+	for _, g := range a.Generations {
+		highest = max(highest, uint64(g.Number))
+	}
+	return counters.Put([]byte(a.Name), bytes(highest))
+}
+
+// NextGeneration returns the number after the highest that an app of this name
+// was ever saved with. It changes nothing: Save of a generation takes the number.
+func (s *Store) NextGeneration(name string) (int64, error) {
+	var highest uint64
+	err := s.db.View(func(tx *bolt.Tx) error {
+		highest = number(tx.Bucket(bucketCounters).Get([]byte(name)))
+		return nil
+	})
+	return int64(highest) + 1, wrap("reading the counter of "+name, err)
+}
+
+// Proxies returns every known proxy, by id.
+func (s *Store) Proxies() ([]app.Proxy, error) {
+	return all[app.Proxy](s, bucketProxies)
+}
+
+// SaveProxies writes the given proxies and removes the named ones in one transaction.
+func (s *Store) SaveProxies(put []app.Proxy, remove []string) error {
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		for _, p := range put {
+			if err := putJSON(tx.Bucket(bucketProxies), p.ID, p); err != nil {
+				return err
+			}
+		}
+		for _, id := range remove {
+			if err := tx.Bucket(bucketProxies).Delete([]byte(id)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return wrap("saving proxies", err)
+}
+
+// all decodes every value of a bucket, in the order of its keys.
+func all[T any](s *Store, bucket []byte) ([]T, error) {
+	var list []T
+	err := s.db.View(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucket).ForEach(func(k, v []byte) error {
+			var item T
+			if err := json.Unmarshal(v, &item); err != nil {
+				return fmt.Errorf("%s %q: %w", bucket, k, err)
+			}
+			list = append(list, item)
+			return nil
+		})
+	})
+	return list, wrap("reading "+string(bucket), err)
+}
+
+func putJSON(b *bolt.Bucket, key string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return b.Put([]byte(key), data)
+}
+
+// number reads 8 bytes big endian; an absent value is 0.
+func number(b []byte) uint64 {
+	if len(b) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
+}
+
+func bytes(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+func wrap(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
