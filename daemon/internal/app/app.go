@@ -108,6 +108,7 @@ type EndpointSet struct {
 	Routes         []Route
 	Requests       Requests
 	DetailedErrors bool
+	Drain          time.Duration // stop.drain: how long a proxy may be away and is still waited for; 0 is its default
 }
 
 // Severity is how much an event matters.

@@ -13,11 +13,15 @@ type Hub[K comparable, V any] struct {
 	mu       sync.Mutex
 	values   map[K]V
 	watchers map[*Watcher[K, V]]struct{}
+	history  history[K]
 }
 
 // NewHub returns an empty hub.
 func NewHub[K comparable, V any]() *Hub[K, V] {
-	return &Hub[K, V]{values: map[K]V{}, watchers: map[*Watcher[K, V]]struct{}{}}
+	return &Hub[K, V]{
+		values: map[K]V{}, watchers: map[*Watcher[K, V]]struct{}{},
+		history: history[K]{changed: map[K]uint64{}, removed: map[K]uint64{}},
+	}
 }
 
 // Set makes v the value of k.
@@ -25,6 +29,7 @@ func (h *Hub[K, V]) Set(k K, v V) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.values[k] = v
+	h.history.set(k)
 	h.touch(k)
 }
 
@@ -36,6 +41,7 @@ func (h *Hub[K, V]) Delete(k K) {
 		return
 	}
 	delete(h.values, k)
+	h.history.remove(k)
 	h.touch(k)
 }
 
@@ -70,16 +76,51 @@ func (h *Hub[K, V]) touch(k K) {
 func (h *Hub[K, V]) Watch() (*Watcher[K, V], map[K]V) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	w := &Watcher[K, V]{hub: h, dirty: map[K]struct{}{}, wake: make(chan struct{}, 1)}
+	return h.watch(), maps.Clone(h.values)
+}
+
+// Resume returns a watcher whose first Take gives what changed after seq, which
+// an earlier Watcher of this hub had reached. It is false where that is not known
+// any more: Watch again.
+func (h *Hub[K, V]) Resume(seq uint64) (*Watcher[K, V], bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	changed, ok := h.history.since(seq)
+	if !ok {
+		return nil, false
+	}
+	w := h.watch()
+	w.seq = seq
+	for _, k := range changed {
+		w.dirty[k] = struct{}{}
+	}
+	if len(changed) > 0 {
+		w.wake <- struct{}{} // it holds one, and nobody else knows it yet
+	}
+	return w, true
+}
+
+// watch registers a watcher that has seen everything. h.mu is held.
+func (h *Hub[K, V]) watch() *Watcher[K, V] {
+	w := &Watcher[K, V]{hub: h, dirty: map[K]struct{}{}, wake: make(chan struct{}, 1), seq: h.history.seq}
 	h.watchers[w] = struct{}{}
-	return w, maps.Clone(h.values)
+	return w
 }
 
 // Watcher sees what changes.
 type Watcher[K comparable, V any] struct {
 	hub   *Hub[K, V]
 	dirty map[K]struct{} // guarded by hub.mu
+	seq   uint64         // guarded by hub.mu
 	wake  chan struct{}
+}
+
+// Seq tells how far the watcher has come: what Watch and Take have returned, for
+// Resume.
+func (w *Watcher[K, V]) Seq() uint64 {
+	w.hub.mu.Lock()
+	defer w.hub.mu.Unlock()
+	return w.seq
 }
 
 // Wake is signalled when Take has something to return.
@@ -101,6 +142,7 @@ func (w *Watcher[K, V]) Take() (changed map[K]V, removed []K) {
 		}
 	}
 	clear(w.dirty)
+	w.seq = w.hub.history.seq
 	return changed, removed
 }
 

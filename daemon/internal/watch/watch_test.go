@@ -94,3 +94,59 @@ func TestWatcher_FollowsTheHub(t *testing.T) {
 		})
 	})
 }
+
+// A watcher that leaves at any moment and comes back with where it was misses nothing.
+func TestHub_ResumeFollowsTheHub(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := NewHub[int, int]()
+		w, seen := h.Watch()
+		look := func() {
+			changed, removed := w.Take()
+			maps.Copy(seen, changed)
+			for _, k := range removed {
+				delete(seen, k)
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"set":    func(t *rapid.T) { h.Set(rapid.IntRange(0, 5).Draw(t, "key"), rapid.Int().Draw(t, "value")) },
+			"delete": func(t *rapid.T) { h.Delete(rapid.IntRange(0, 5).Draw(t, "key")) },
+			"look":   func(*rapid.T) { look() },
+			"resume": func(t *rapid.T) {
+				seq := w.Seq()
+				w.Stop()
+				var ok bool
+				if w, ok = h.Resume(seq); !ok {
+					t.Fatalf("%d is not known", seq)
+				}
+				look()
+				if !maps.Equal(seen, h.All()) {
+					t.Fatalf("the watcher holds %v, the hub %v", seen, h.All())
+				}
+			},
+		})
+	})
+}
+
+func TestHub_ResumeRefusesWhatItCannotKnow(t *testing.T) {
+	h := NewHub[int, int]()
+	if _, ok := h.Resume(1); ok {
+		t.Error("a place of the future was resumed")
+	}
+	for k := range maxRemoved + 2 {
+		h.Set(k, k)
+		h.Delete(k)
+	}
+	if _, ok := h.Resume(0); ok {
+		t.Error("removals were forgotten, and the watcher was not told")
+	}
+	w, ok := h.Resume(h.history.seq)
+	if !ok {
+		t.Fatal("the newest place is not known")
+	}
+	defer w.Stop()
+	select {
+	case <-w.Wake():
+		t.Error("it was woken for nothing")
+	default:
+	}
+}
