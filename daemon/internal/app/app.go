@@ -108,7 +108,7 @@ type EndpointSet struct {
 	Routes         []Route
 	Requests       Requests
 	DetailedErrors bool
-	Drain          time.Duration // stop.drain: how long a proxy may be away and is still waited for; 0 is its default
+	Drain          time.Duration // stop.drain: for how long a proxy that is away is still waited for
 }
 
 // Severity is how much an event matters.
