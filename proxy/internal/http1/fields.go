@@ -147,6 +147,16 @@ func SetOf(ids ...ID) *Set {
 	return s
 }
 
+// Has reports whether there is a field with this ID that is not hop-by-hop.
+func (h *Fields) Has(id ID) bool {
+	for i := range h.list {
+		if h.list[i].ID == id && !(h.nominates && h.nominated(&h.list[i])) {
+			return true
+		}
+	}
+	return false
+}
+
 // AppendExcept appends all field lines as they were sent, but those in drop
 // and those that a Connection field nominates. Neighbours are copied in one
 // go.

@@ -28,8 +28,10 @@ const (
 	XForwardedProto
 	XRealIP
 	XRequestID
-	// Reserved is any Roost-* or MS-ASPNETCORE-* field, "_" for "-" included.
-	Reserved
+	// Roost is any Roost-* field, "_" for "-" included.
+	Roost
+	// Module is any MS-ASPNETCORE-* field, likewise.
+	Module
 	// Disguised is a known field written with "_" for "-": apps that fold
 	// names as CGI does would take it for the real one.
 	Disguised
@@ -114,11 +116,11 @@ func reserved(name []byte) ID {
 	switch name[0] {
 	case 'r', 'R':
 		if hasPrefix(name, "roost-") {
-			return Reserved
+			return Roost
 		}
 	case 'm', 'M':
 		if hasPrefix(name, "ms-aspnetcore-") {
-			return Reserved
+			return Module
 		}
 	}
 	return Other
@@ -126,5 +128,5 @@ func reserved(name []byte) ID {
 
 // hasPrefix compares with "_" for "-" and whatever the case.
 func hasPrefix(name []byte, s string) bool {
-	return len(name) >= len(s) && folded(name[:len(s)], s, Reserved) != Other
+	return len(name) >= len(s) && folded(name[:len(s)], s, Roost) != Other
 }

@@ -1,0 +1,168 @@
+package forward
+
+import (
+	"sync/atomic"
+
+	"github.com/roostd/roost/proxy/internal/http1"
+)
+
+// inlineUpload is how much of a body is sent before the answer is looked at,
+// as long as the client has it ready. It fits any socket's buffer, so that an
+// app that answers early and stops reading cannot block the write for long.
+const inlineUpload = 64 << 10
+
+// upload is the part of a request's body that is sent while the answer is
+// being read, by a goroutine of its own: the app may answer before it has
+// everything, or stream both ways.
+type upload struct {
+	x       *exchange
+	done    chan struct{}
+	stopped atomic.Bool
+}
+
+// startUpload sends what the client has ready, and leaves the rest to a
+// goroutine.
+func (x *exchange) startUpload() {
+	if rest := x.c.in.unread(); len(rest) > 0 {
+		// The start of a trailer section.
+		x.ubuf = getBuffer(len(rest) > smallBuffer/2)
+		x.ubuf.w = copy(x.ubuf.b, rest)
+		x.c.in.w = x.c.in.r
+	}
+	for sent := x.rec.BytesIn; x.rec.BytesIn-sent < inlineUpload; {
+		more, err := x.uploadStep(true)
+		if err == errWouldBlock {
+			break
+		}
+		if !more {
+			return
+		}
+	}
+	if !x.req.Expect100 || len(x.first) > 0 {
+		x.c.upWaits(upRead)
+	}
+	x.peer.write.stalled = x.c.upStalled
+	u := &upload{x: x, done: make(chan struct{})}
+	x.upload = u
+	go u.run()
+}
+
+func (u *upload) run() {
+	defer close(u.done)
+	defer u.x.c.upWaits(upNone)
+	for {
+		if more, _ := u.x.uploadStep(false); !more {
+			return
+		}
+	}
+}
+
+// uploadStep reads once and sends what it got. more is false at the end of
+// the body and after any error: the exchange's own goroutine was interrupted
+// then, or will see for itself that the app has closed.
+func (x *exchange) uploadStep(try bool) (more bool, err error) {
+	c := x.c
+	if x.up.Kind == http1.ByLength && !try && x.up.Left >= spliceFrom && len(x.ubuf.unread()) == 0 &&
+		c.sock.raw != nil && x.peer.raw != nil {
+		return x.spliceUp()
+	}
+	release(&x.ubuf)
+	if x.ubuf != nil {
+		x.ubuf.compact(0)
+		if x.ubuf.full() && !enlarge(&x.ubuf) {
+			return x.uploadFailed(x.received(0, http1.ErrTrailer))
+		}
+	}
+	if try {
+		err = c.sock.tryFill(&x.ubuf, false)
+	} else {
+		err = c.sock.fill(&x.ubuf, false)
+	}
+	if err == errWouldBlock {
+		return true, err
+	}
+	if err != nil {
+		return x.uploadLost(err)
+	}
+	data, used, err := x.up.Feed(x.ubuf.unread())
+	x.ubuf.r += used
+	if f := x.received(len(data), err); f != nil {
+		return x.uploadFailed(f)
+	}
+	if !try {
+		c.upWaits(upWrite)
+	}
+	if err := x.sendUp(data); err != nil {
+		return false, err
+	}
+	if !try {
+		c.upWaits(upRead)
+	}
+	return !x.up.Done(), nil
+}
+
+func (x *exchange) sendUp(data []byte) error {
+	// Not x.out and x.tail: an answer may be under way in them.
+	var size, end []byte
+	if x.up.Kind == http1.ByChunks {
+		x.upHead, x.upTail = frame(x.upHead[:0], x.upTail[:0], data, &x.up, true)
+		size, end = x.upHead, x.upTail
+	}
+	_, err := x.peer.send(size, data, end)
+	return err
+}
+
+func (x *exchange) spliceUp() (more bool, err error) {
+	c := x.c
+	side, err := splice(x.peer, &c.sock, &x.up, func(n int) {
+		x.rec.BytesIn += int64(n)
+		c.upWaits(upRead)
+	})
+	if err != nil && side == toSrc {
+		return x.uploadLost(err)
+	}
+	return false, err
+}
+
+// uploadLost interrupts the exchange because the client stopped in its body.
+func (x *exchange) uploadLost(err error) (bool, error) {
+	if x.upload == nil || !x.upload.stopped.Load() {
+		x.c.interrupt(causeGone)
+	}
+	return false, err
+}
+
+// uploadFailed interrupts it because the body is not acceptable.
+func (x *exchange) uploadFailed(f *failure) (bool, error) {
+	x.uploadBad = f
+	x.c.interrupt(causeBody)
+	return false, errInterrupted
+}
+
+// uploaded reports whether the whole body was sent. It can change while the
+// upload's goroutine runs.
+func (x *exchange) uploaded() bool {
+	if x.upload != nil {
+		select {
+		case <-x.upload.done:
+		default:
+			return false
+		}
+	}
+	return x.up.Done()
+}
+
+// stop ends the upload's goroutine, wherever it waits.
+func (u *upload) stop() {
+	c := u.x.c
+	select {
+	case <-u.done:
+		return
+	default:
+	}
+	u.stopped.Store(true)
+	c.sock.nc.SetReadDeadline(past)
+	u.x.peer.nc.SetWriteDeadline(past)
+	<-u.done
+	c.restoreRead()
+}
