@@ -62,6 +62,7 @@ type Link struct {
 	view     *view
 	reporter *reporter
 	saver    *saver
+	restored bool
 }
 
 // New returns a Link that knows what its state directory says. Run connects it.
@@ -88,6 +89,9 @@ func (l *Link) Routes() *Routes { return &l.view.routes }
 // Registry holds the pools that the routes lead to.
 func (l *Link) Registry() *backend.Registry { return l.view.registry }
 
+// Restored reports whether apps are known from an earlier run.
+func (l *Link) Restored() bool { return l.restored }
+
 // Run keeps the link up until ctx ends. Then it says goodbye to the daemon, as
 // far as that listens, and saves what is known.
 func (l *Link) Run(ctx context.Context) error {
@@ -109,6 +113,7 @@ func (l *Link) restore(s *State) {
 		return
 	}
 	l.view.replace(epoch, apps)
+	l.restored = true
 	l.log.Info("snapshot loaded", "apps", len(apps), "endpoints", countEndpoints(apps))
 }
 

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+
+	"github.com/roostd/roost/internal/rpc"
+	"github.com/roostd/roost/internal/rungroup"
+	"github.com/roostd/roost/proxy/internal/activator"
+	"github.com/roostd/roost/proxy/internal/discovery"
+	"github.com/roostd/roost/proxy/internal/forward"
+	"github.com/roostd/roost/proxy/internal/observe"
+)
+
+// config is what a proxy is told when it is started.
+type config struct {
+	listen          []string
+	daemon          string      // "": searched in sockets
+	sockets         rpc.Sockets // where this user's daemon may be
+	stateDir        string
+	trustedProxies  []netip.Prefix
+	drainTimeout    time.Duration
+	accessLog       string // "off", "-" for stdout, or a path
+	accessLogFormat observe.Format
+	stdout          io.Writer
+	reopen          <-chan os.Signal // the access log is to be opened anew
+	version         string
+	log             hclog.Logger
+}
+
+// A proxy that starts takes connections at once but reads their requests only
+// when it knows the apps, or every app would be unknown for a moment: it waits
+// for the daemon, but not for one that is not there. Where it has a snapshot of
+// its own it can do without.
+const (
+	patience             = 10 * time.Second
+	patienceWithSnapshot = 250 * time.Millisecond
+)
+
+// run runs a proxy until ctx ends and everything that was open has ended too, or
+// was cut after the drain timeout.
+func run(ctx context.Context, c config) error {
+	listeners, err := listen(c.listen)
+	if err != nil {
+		return err
+	}
+	defer closeAll(listeners)
+	state, err := discovery.OpenState(c.stateDir, bootID())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = state.Close() }()
+	conn, err := c.dial()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+
+	link := discovery.New(discovery.Config{
+		Conn: conn, State: state, Listeners: ports(listeners), Version: c.version, Log: c.log,
+		Explain: func(err error) error { return rpc.Explain(c.target(), err) },
+	})
+	waiter := activator.New(link)
+	tasks := []rungroup.Task{{Name: "daemon link", Run: link.Run}, {Name: "activator", Run: waiter.Run}}
+	serving := forward.Config{
+		Routes: link.Routes(), Waiter: waiter, TrustedProxies: c.trustedProxies,
+		DrainTimeout: c.drainTimeout, Warn: c.log.Warn,
+	}
+	if c.accessLog != "off" {
+		accessLog, err := c.openAccessLog()
+		if err != nil {
+			return err
+		}
+		serving.Observer = accessLog
+		tasks = append(tasks, rungroup.Task{Name: "access log", Run: accessLog.Run})
+	}
+	s := &service{link: link, server: forward.NewServer(serving), listeners: listeners, log: c.log}
+	return s.run(ctx, tasks)
+}
+
+// service is a proxy with all that it needs.
+type service struct {
+	link      *discovery.Link
+	server    *forward.Server
+	listeners []net.Listener
+	log       hclog.Logger
+}
+
+// run serves until ctx ends. The tasks that serving needs outlive it: a request
+// that is being finished may still need a start, and the daemon hears goodbye
+// only when nothing is open any more.
+func (s *service) run(ctx context.Context, needed []rungroup.Task) error {
+	outer, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	return rungroup.Run(outer, append(needed, rungroup.Task{Name: "serve", Run: func(outer context.Context) error {
+		defer stop()
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		defer context.AfterFunc(outer, func() { cancel(context.Cause(outer)) })()
+		return s.serve(ctx)
+	}})...)
+}
+
+// serve serves all listeners until ctx ends, or one of them fails.
+func (s *service) serve(ctx context.Context) error {
+	for _, l := range s.listeners {
+		s.log.Info("listening", "listener", "http", "address", l.Addr().String())
+	}
+	s.awaitApps(ctx)
+	var tasks []rungroup.Task
+	for _, l := range s.listeners {
+		tasks = append(tasks, rungroup.Task{Name: l.Addr().String(), Run: func(ctx context.Context) error {
+			return s.server.Serve(ctx, l)
+		}})
+	}
+	defer context.AfterFunc(ctx, func() { s.log.Info("stopping", "reason", context.Cause(ctx)) })()
+	return rungroup.Run(ctx, tasks...)
+}
+
+// awaitApps waits until the apps are known, for as long as that is worth it.
+func (s *service) awaitApps(ctx context.Context) {
+	limit := patience
+	if s.link.Restored() {
+		limit = patienceWithSnapshot
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-s.link.Synced():
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// listen opens all addresses, or none.
+func listen(addresses []string) ([]net.Listener, error) {
+	var listeners []net.Listener
+	for _, address := range addresses {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			closeAll(listeners)
+			return nil, fmt.Errorf("--listen %s: %w", address, err)
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+}
+
+// ports is what the daemon is told of the listeners.
+func ports(listeners []net.Listener) []discovery.Listener {
+	var told []discovery.Listener
+	for _, l := range listeners {
+		if a, ok := l.Addr().(*net.TCPAddr); ok {
+			told = append(told, discovery.Listener{Port: a.Port})
+		}
+	}
+	return told
+}
+
+// target is where the daemon is now: one that is started later may be elsewhere
+// than where the search ended before.
+func (c config) target() string {
+	if c.daemon != "" {
+		return c.daemon
+	}
+	return c.sockets.Dial()
+}
+
+func (c config) dial() (*grpc.ClientConn, error) {
+	return rpc.Dial(c.target(), grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		path, err := rpc.SocketPath(c.target())
+		if err != nil {
+			return nil, err
+		}
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	}))
+}
+
+func (c config) openAccessLog() (*observe.AccessLog, error) {
+	if c.accessLog == "-" {
+		return observe.New("", c.stdout, c.accessLogFormat, c.reopen, c.log)
+	}
+	return observe.New(c.accessLog, nil, c.accessLogFormat, c.reopen, c.log)
+}
+
+// bootID names this start of the machine; "" where it has no name.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}

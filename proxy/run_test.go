@@ -1,0 +1,446 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+
+	roostv1 "github.com/roostd/roost/gen/roost/v1"
+	"github.com/roostd/roost/internal/rpc"
+	"github.com/roostd/roost/proxy/internal/discovery/fakedaemon"
+	"github.com/roostd/roost/proxy/internal/observe"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// host is a proxy as run starts it, with what is around it.
+type host struct {
+	*testing.T
+	dir    string
+	url    string
+	access syncBuffer
+	// stop ends the proxy and returns what run did.
+	stop func() error
+}
+
+// syncBuffer may be written and read at the same time.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func newHost(t *testing.T) *host { return &host{T: t, dir: t.TempDir()} }
+
+func (h *host) socket() string { return filepath.Join(h.dir, "roostd.sock") }
+
+// serve has d listen at the socket until the function that it returns is called.
+func (h *host) serve(d *fakedaemon.Daemon) (stop func()) {
+	h.Helper()
+	l, err := net.Listen("unix", h.socket())
+	if err != nil {
+		h.Fatal(err)
+	}
+	s := grpc.NewServer(rpc.ServerOptions()...)
+	d.Register(s)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = s.Serve(l)
+	}()
+	stop = sync.OnceFunc(func() {
+		s.Stop()
+		<-served
+	})
+	h.Cleanup(stop)
+	return stop
+}
+
+// start runs a proxy; it is up when start returns.
+func (h *host) start() {
+	h.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	logs := newLogReader()
+	c := config{
+		listen: []string{"127.0.0.1:0"}, daemon: "unix://" + h.socket(), stateDir: filepath.Join(h.dir, "state"),
+		drainTimeout: 10 * time.Second, accessLog: "-", accessLogFormat: observe.JSON, stdout: &h.access, version: "v1",
+		log: hclog.New(&hclog.LoggerOptions{JSONFormat: true, Level: hclog.Debug, Output: logs}),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, c) }()
+	var once sync.Once
+	var result error
+	h.stop = func() error {
+		once.Do(func() {
+			cancel()
+			result = <-ended
+		})
+		return result
+	}
+	stop := h.stop
+	h.Cleanup(func() {
+		if err := stop(); err != nil {
+			h.Errorf("run = %v", err)
+		}
+	})
+	select {
+	case address := <-logs.listening:
+		h.url = "http://" + address
+	case err := <-ended:
+		h.Fatalf("run = %v", err)
+	}
+}
+
+// logReader finds the address in the log.
+type logReader struct{ listening chan string }
+
+func newLogReader() *logReader { return &logReader{make(chan string, 1)} }
+
+func (l *logReader) Write(p []byte) (int, error) {
+	var line struct {
+		Message  string `json:"@message"`
+		Listener string
+		Address  string
+	}
+	if json.Unmarshal(p, &line) == nil && line.Message == "listening" && line.Listener == "http" {
+		l.listening <- line.Address
+	}
+	return len(p), nil
+}
+
+// get makes a request to an app.
+func (h *host) get(app, path string) (*http.Response, string) {
+	h.Helper()
+	r, err := http.NewRequestWithContext(h.Context(), http.MethodGet, h.url+path, nil)
+	if err != nil {
+		h.Fatal(err)
+	}
+	r.Host = app
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
+	if err != nil {
+		h.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		h.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+func (h *host) want(app string, status int, code, body string) *http.Response {
+	h.Helper()
+	resp, got := h.get(app, "/x")
+	if resp.StatusCode != status || resp.Header.Get("Roost-Error") != code || code == "" && got != body {
+		h.Errorf("%s: %d %q %q, want %d %q %q", app, resp.StatusCode, resp.Header.Get("Roost-Error"), got, status, code, body)
+	}
+	return resp
+}
+
+// instance is an app's process that answers with text; it returns the set of the
+// app with only that.
+func (h *host) instance(app, id string, revision uint64, f http.HandlerFunc) *roostv1.EndpointSet {
+	s := httptest.NewServer(f)
+	h.Cleanup(s.Close)
+	set := cold(app, revision)
+	set.Endpoints = []*roostv1.Endpoint{{Instance: id, Address: s.Listener.Addr().String(), Token: "t-" + id}}
+	return set
+}
+
+func cold(app string, revision uint64) *roostv1.EndpointSet {
+	return &roostv1.EndpointSet{App: app, Revision: revision, Routes: []*roostv1.Route{{Host: app, Path: "/"}}}
+}
+
+func says(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }
+}
+
+func TestRun_ServesAnAppAndLogsIt(t *testing.T) {
+	h := newHost(t)
+	h.serve(fakedaemon.New(1, h.instance("shop", "i1", 1, says("hello"))))
+	h.start()
+	h.want("shop", 200, "", "hello")
+	h.want("stranger", 404, "no-route", "")
+	if err := h.stop(); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(h.access.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], `"app":"shop","instance":"i1"`) || !strings.Contains(lines[1], `"error":"no-route"`) {
+		t.Errorf("access log %q", lines)
+	}
+}
+
+func TestRun_ColdRequestsShareOneStart(t *testing.T) {
+	h := newHost(t)
+	d := fakedaemon.New(1, cold("shop", 1))
+	ready := h.instance("shop", "i1", 2, says("hello"))
+	ready.Epoch = 1
+	waiting := make(chan struct{})
+	d.OnActivate = func(context.Context, *roostv1.ActivateRequest) (*roostv1.ActivateResponse, error) {
+		<-waiting
+		return &roostv1.ActivateResponse{Set: ready}, nil
+	}
+	h.serve(d)
+	h.start()
+	const n = 50
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() { h.want("shop", 200, "", "hello") })
+	}
+	d.Await(t.Context(), 0, func(m *roostv1.ReportRequest) bool {
+		for _, l := range m.GetLoad().GetLoads() {
+			if l.GetQueued() == n {
+				return true
+			}
+		}
+		return false
+	})
+	close(waiting)
+	wg.Wait()
+	if asked := d.Asked(); len(asked) != 1 || asked[0].GetApp() != "shop" {
+		t.Errorf("asked %v, want once", asked)
+	}
+}
+
+func TestRun_FailedStartIsToldAndKept(t *testing.T) {
+	h := newHost(t)
+	d := fakedaemon.New(1, cold("shop", 1))
+	d.OnActivate = func(context.Context, *roostv1.ActivateRequest) (*roostv1.ActivateResponse, error) {
+		return nil, fakedaemon.Refusal(codes.Unavailable, "START_FAILED", time.Minute, map[string]string{"epoch": "1", "revision": "1"})
+	}
+	h.serve(d)
+	h.start()
+	for range 3 {
+		if after := h.want("shop", 502, "start-failed", "").Header.Get("Retry-After"); after == "" {
+			t.Error("no Retry-After")
+		}
+	}
+	if n := len(d.Asked()); n != 1 {
+		t.Errorf("asked %d times, want once", n)
+	}
+	// An operator's start.
+	d.Publish(h.instance("shop", "i1", 2, says("hello")))
+	h.await(func() bool { resp, _ := h.get("shop", "/"); return resp.StatusCode == 200 })
+}
+
+// await waits until ok, which asks something else that takes its time.
+func (h *host) await(ok func() bool) {
+	h.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			h.Fatal("waited in vain")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// load waits for the report of an app that ok accepts.
+func (h *host) load(d *fakedaemon.Daemon, ok func(*roostv1.AppLoad) bool) {
+	h.Helper()
+	ctx, cancel := context.WithTimeout(h.Context(), 10*time.Second)
+	defer cancel()
+	m, _ := d.Await(ctx, 0, func(m *roostv1.ReportRequest) bool {
+		for _, l := range m.GetLoad().GetLoads() {
+			if ok(l) {
+				return true
+			}
+		}
+		return false
+	})
+	if m == nil {
+		h.Fatalf("no such report in %v", d.Reports())
+	}
+}
+
+func TestRun_DrainIsAcknowledgedWhenItIsOver(t *testing.T) {
+	h := newHost(t)
+	arrived, finish := make(chan struct{}), make(chan struct{})
+	old := h.instance("shop", "old", 1, func(w http.ResponseWriter, _ *http.Request) {
+		close(arrived)
+		<-finish
+		_, _ = io.WriteString(w, "late")
+	})
+	d := fakedaemon.New(1, old)
+	h.serve(d)
+	h.start()
+	var wg sync.WaitGroup
+	wg.Go(func() { h.want("shop", 200, "", "late") })
+	<-arrived
+
+	next := h.instance("shop", "new", 2, says("hello"))
+	next.Endpoints = append(next.Endpoints, &roostv1.Endpoint{Instance: "old", Address: old.Endpoints[0].Address, Draining: true})
+	d.Publish(next)
+	h.load(d, func(l *roostv1.AppLoad) bool { return l.GetRevision() == 2 && l.GetInFlight() == 1 })
+	h.want("shop", 200, "", "hello")
+	close(finish)
+	wg.Wait()
+	h.load(d, func(l *roostv1.AppLoad) bool { return l.GetRevision() == 2 && l.GetInFlight() == 0 })
+}
+
+func TestRun_ServesWithoutTheDaemon(t *testing.T) {
+	h := newHost(t)
+	stop := h.serve(fakedaemon.New(1, h.instance("shop", "i1", 1, says("hello"))))
+	h.start()
+	h.want("shop", 200, "", "hello")
+	stop()
+	h.want("shop", 200, "", "hello")
+
+	// Not even a new proxy needs it.
+	if err := h.stop(); err != nil {
+		t.Fatal(err)
+	}
+	h.start()
+	h.want("shop", 200, "", "hello")
+
+	// A daemon that is started again knows better.
+	h.serve(fakedaemon.New(2, h.instance("shop", "i2", 1, says("hello again"))))
+	h.await(func() bool { _, body := h.get("shop", "/"); return body == "hello again" })
+}
+
+func TestRun_EndFinishesWhatIsOpenAndSaysGoodbye(t *testing.T) {
+	h := newHost(t)
+	arrived, finish := make(chan struct{}), make(chan struct{})
+	d := fakedaemon.New(1, h.instance("shop", "i1", 1, func(w http.ResponseWriter, _ *http.Request) {
+		close(arrived)
+		<-finish
+		_, _ = io.WriteString(w, "late")
+	}))
+	h.serve(d)
+	h.start()
+
+	conn, err := net.Dial("tcp", strings.TrimPrefix(h.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: shop\r\n\r\n")
+	<-arrived
+	ended := make(chan error)
+	go func() { ended <- h.stop() }()
+	h.await(func() bool {
+		c, err := net.Dial("tcp", conn.RemoteAddr().String())
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	for _, m := range d.Reports() {
+		if m.GetGoodbye() != nil {
+			t.Error("goodbye while a request is open")
+		}
+	}
+	close(finish)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	if string(body) != "late" || !resp.Close {
+		t.Errorf("%q, close %v; want the late answer with Connection: close", body, resp.Close)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("run = %v", err)
+	}
+	reports := d.Reports()
+	if reports[len(reports)-1].GetGoodbye() == nil {
+		t.Error("no goodbye")
+	}
+}
+
+func TestRun_Faults(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	good := func() config {
+		return config{
+			listen: []string{"127.0.0.1:0"}, daemon: "unix:///nowhere", stateDir: t.TempDir(), accessLog: "off", log: hclog.NewNullLogger(),
+		}
+	}
+	for says, change := range map[string]func(*config){
+		busy.Addr().String(): func(c *config) { c.listen = append(c.listen, busy.Addr().String()) },
+		"state directory":    func(c *config) { c.stateDir = "/dev/null/x" },
+		"daemon address":     func(c *config) { c.daemon = "localhost" },
+		"access log":         func(c *config) { c.accessLog, c.accessLogFormat = "/dev/null/x", observe.JSON },
+	} {
+		c := good()
+		change(&c)
+		if err := run(t.Context(), c); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("run = %v, want it to say %q", err, says)
+		}
+	}
+}
+
+func TestRun_EndsWhileItWaitsForTheDaemon(t *testing.T) {
+	h := newHost(t)
+	h.start() // no daemon, no snapshot: it has not begun to serve
+	if err := h.stop(); err != nil {
+		t.Errorf("run = %v", err)
+	}
+}
+
+func TestFlags(t *testing.T) {
+	t.Setenv("ROOST_PROXY_DRAIN_TIMEOUT", "5s")
+	t.Setenv("ROOST_PROXY_LISTEN", "127.0.0.1:1,127.0.0.1:2")
+	t.Setenv("ROOST_PROXY_TRUSTED_PROXIES", "10.0.0.0/8")
+	var f flags
+	c := command(&f)
+	if err := c.ParseFlags([]string{"--trusted-proxies", "192.0.2.1", "--trusted-proxies=::/64", "--access-log-format", "combined"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(fromEnvironment(c.Flags()), f.parse()); err != nil {
+		t.Fatal(err)
+	}
+	if f.drainTimeout != 5*time.Second || len(f.listen) != 2 || f.accessLogFormat != observe.Combined {
+		t.Errorf("%+v", f)
+	}
+	if len(f.trustedProxies) != 2 || f.trustedProxies[0].String() != "192.0.2.1/32" {
+		t.Errorf("trusted %v, want those of the flag, which wins", f.trustedProxies)
+	}
+	for _, args := range [][]string{
+		{"--trusted-proxies", "me"}, {"--drain-timeout", "-1s"}, {"--access-log-format", "xml"}, {"--log-format", "xml"},
+		{"--log-level", "loud"}, {"--daemon", "localhost:1"}, {"--listen", ""}, {"--state-dir", ""},
+	} {
+		var f flags
+		c := command(&f)
+		if err := c.ParseFlags(args); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.parse(); err == nil || !strings.Contains(err.Error(), args[0]) {
+			t.Errorf("%v: %v, want a fault that names the flag", args, err)
+		}
+	}
+	t.Setenv("ROOST_PROXY_DRAIN_TIMEOUT", "soon")
+	if err := fromEnvironment(command(&f).Flags()); err == nil || !strings.Contains(err.Error(), "ROOST_PROXY_DRAIN_TIMEOUT") {
+		t.Errorf("%v, want a fault that names the variable", err)
+	}
+}
