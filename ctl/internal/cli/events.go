@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	roostv1 "github.com/roostd/roost/gen/roost/v1"
+
+	"github.com/roostd/roost/ctl/internal/manifest"
+	"github.com/roostd/roost/ctl/internal/render"
+)
+
+func (p *program) eventsCommand() *cobra.Command {
+	var o readOptions
+	c := &cobra.Command{
+		Use:   "events [APP]",
+		Short: "Print what happened: starts, exits, failures, changes and who made them",
+		Args:  takes(0, 1), ValidArgsFunction: p.appNames,
+	}
+	o.flags(c, "events")
+	c.RunE = p.run(func(ctx context.Context, args []string) error {
+		since, err := sinceTime(o.since, time.Now())
+		if err != nil {
+			return err
+		}
+		req := &roostv1.ReadEventsRequest{App: strings.Join(args, ""), Since: since, Cursor: o.cursor, Follow: o.follow}
+		if req.Tail, err = o.tailOf(c); err != nil {
+			return err
+		}
+		return p.readEvents(ctx, req)
+	})
+	return c
+}
+
+func (p *program) readEvents(ctx context.Context, req *roostv1.ReadEventsRequest) error {
+	stream, err := p.events().ReadEvents(ctx, req)
+	if err != nil {
+		return err
+	}
+	some := false
+	for {
+		resp, err := stream.Recv()
+		switch {
+		case errors.Is(err, io.EOF):
+			if !some {
+				p.note("no events")
+			}
+			return nil
+		case err != nil:
+			return p.streamEnd(ctx, req.GetFollow(), err)
+		}
+		if d := resp.GetDropped(); d != nil {
+			p.note("roostctl: %d events are missing here: this reader was too slow", d.GetEvents())
+		}
+		if e := resp.GetEvent(); e != nil {
+			some = true
+			if err := p.event(e); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (p *program) event(e *roostv1.Event) error {
+	if done, err := render.Item(p.Stdout, p.format, e); done {
+		return err
+	}
+	if p.format == render.FormatName {
+		p.say("%s", e.GetId())
+		return nil
+	}
+	about := e.GetApp()
+	if e.GetInstance() != "" {
+		about += "/" + e.GetInstance()
+	}
+	if about == "" {
+		about = "roostd"
+	}
+	_, err := fmt.Fprintf(p.Stdout, "%s  %s  %s  %s  %s\n",
+		p.paint.Paint(render.Dim, e.GetTime().AsTime().Local().Format("2006-01-02 15:04:05.000")),
+		p.paint.Paint(severityStyle(e.GetSeverity()), fmt.Sprintf("%-7s", manifest.EnumText(e.GetSeverity()))),
+		render.Clean(about), p.paint.Paint(render.Bold, render.Clean(e.GetId())), eventMessage(e, p.wide()))
+	return err
+}
+
+// eventMessage is an event's message, with its actor and attributes where asked for.
+func eventMessage(e *roostv1.Event, wide bool) string {
+	text := render.Clean(e.GetMessage())
+	if !wide {
+		return text
+	}
+	if e.GetActor() != "" {
+		text += " by=" + render.Clean(e.GetActor())
+	}
+	for _, k := range sortedKeys(e.GetAttributes()) {
+		text += fmt.Sprintf(" %s=%s", render.Clean(k), render.Clean(e.GetAttributes()[k]))
+	}
+	return text
+}
+
+func severityStyle(s roostv1.EventSeverity) render.Style {
+	switch s {
+	case roostv1.EventSeverity_EVENT_SEVERITY_WARNING:
+		return render.Yellow
+	case roostv1.EventSeverity_EVENT_SEVERITY_ERROR:
+		return render.Red
+	default:
+		return render.Plain
+	}
+}

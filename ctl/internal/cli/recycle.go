@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	roostv1 "github.com/roostd/roost/gen/roost/v1"
+
+	"github.com/roostd/roost/ctl/internal/render"
+)
+
+func (p *program) recycleCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "recycle APP", Aliases: []string{"restart"},
+		Short: "Replace an app's instances without dropping a request",
+		Long: `Recycle starts new instances, waits until they are ready, drains the old ones and
+ends them. The app's folder and its links are resolved again, so a "current" link
+that was moved is deployed by it.`,
+		Args: takes(1, 1), ValidArgsFunction: p.appNames,
+		RunE: p.run(p.recycle),
+	}
+}
+
+func (p *program) recycle(ctx context.Context, args []string) error {
+	resp, err := p.apps().RecycleApp(ctx, &roostv1.RecycleAppRequest{Name: args[0]})
+	if err != nil {
+		return err
+	}
+	if err := p.wait(ctx, pending{args[0], resp.GetRolloutId()}); err != nil {
+		return err
+	}
+	return p.print(resp, args[0], func() error {
+		switch {
+		case resp.GetRolloutId() == "":
+			p.say("%s has no instances: nothing to recycle", args[0])
+		case p.flags.noWait:
+			p.say("%s is being recycled", args[0])
+		default:
+			p.say("%s is recycled: %s of generation %d", args[0],
+				render.Count(int(resp.GetApp().GetInstances()), "instance"), resp.GetApp().GetDesiredGeneration())
+		}
+		return nil
+	})
+}

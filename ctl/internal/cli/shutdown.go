@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	roostv1 "github.com/roostd/roost/gen/roost/v1"
+
+	"github.com/roostd/roost/ctl/internal/render"
+	"github.com/roostd/roost/internal/rpc"
+)
+
+func (p *program) shutdownCommand() *cobra.Command {
+	var detach bool
+	c := &cobra.Command{
+		Use:   "shutdown",
+		Short: "End the daemon, and every app with it",
+		Long: `Shutdown drains and stops every app and ends the daemon, whatever flags it was started
+with. With --detach apps go on under the keeper, and the next daemon finds them.`,
+		Args: takes(0, 0), ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	c.Flags().BoolVar(&detach, "detach", false, "leave the apps running")
+	c.RunE = p.run(func(ctx context.Context, _ []string) error { return p.shutdown(ctx, detach) })
+	return c
+}
+
+func (p *program) shutdown(ctx context.Context, detach bool) error {
+	resp, err := p.system().Shutdown(ctx, &roostv1.ShutdownRequest{Detach: detach})
+	if err != nil {
+		return err
+	}
+	if !p.flags.noWait {
+		if err := p.untilGone(ctx); err != nil {
+			return err
+		}
+	}
+	return p.print(resp, "", func() error {
+		if detach {
+			p.say("roostd has ended: %s left running under the keeper", render.Count(int(resp.GetLeft()), "instance"))
+		} else {
+			p.say("roostd has ended: %s stopped", render.Count(int(resp.GetStopped()), "instance"))
+		}
+		return nil
+	})
+}
+
+// untilGone returns when nobody answers at the daemon's socket any more.
+func (p *program) untilGone(ctx context.Context) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, err := p.system().GetInfo(ctx, &roostv1.GetInfoRequest{})
+		if _, gone := errors.AsType[*rpc.UnreachableError](rpc.Explain(p.daemon(), err)); gone {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}

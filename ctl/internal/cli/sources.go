@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	roostv1 "github.com/roostd/roost/gen/roost/v1"
+
+	"github.com/roostd/roost/ctl/internal/manifest"
+)
+
+const (
+	manifestFile  = "roost.yaml"
+	standardInput = "-"
+	// A manifest is read only so far: what is longer is refused by the codec.
+	maxManifest = 4<<20 + 1
+)
+
+// sources are the manifests of one apply, as one.
+type sources struct {
+	name   string
+	specs  []*roostv1.AppSpec
+	faults manifest.Faults
+	files  []*manifest.Manifest
+	paths  []string
+}
+
+// readSources reads the manifests at paths: files, folders with a roost.yaml, or
+// - for standard input. Relative paths in them start from base, or where that is
+// empty from the manifest's own folder.
+func (p *program) readSources(paths []string, base string) (*sources, error) {
+	if base != "" {
+		base = p.path(base)
+	}
+	s := &sources{}
+	for _, path := range paths {
+		src, err := p.readSource(path, base)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(s.paths, src.Name) {
+			return nil, usage("%s is given twice", src.Name)
+		}
+		m, faults := manifest.Read(src)
+		s.faults = append(s.faults, faults...)
+		s.add(src.Name, m)
+	}
+	s.faults.Sort()
+	return s, nil
+}
+
+func (p *program) readSource(path, base string) (manifest.Source, error) {
+	if path == standardInput {
+		text, err := io.ReadAll(io.LimitReader(p.Stdin, maxManifest))
+		return manifest.Source{Name: "standard input", Base: base, Text: text}, err
+	}
+	file := p.path(path)
+	info, err := os.Stat(file)
+	if err == nil && info.IsDir() {
+		path, file = filepath.Join(path, manifestFile), filepath.Join(file, manifestFile)
+	}
+	text, err := readLimited(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return manifest.Source{}, usage("%s does not exist: name a manifest, or a folder that has a %s", path, manifestFile)
+	}
+	if err != nil {
+		return manifest.Source{}, usage("cannot read %s: %v", path, pathReason(err))
+	}
+	if base == "" {
+		base = filepath.Dir(file)
+	}
+	return manifest.Source{Name: path, Base: base, Text: text}, nil
+}
+
+func readLimited(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxManifest))
+}
+
+// pathReason is an error without the path, which is said already.
+func pathReason(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// path makes a path absolute.
+func (p *program) path(path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(p.Dir, path)
+}
+
+// add takes a manifest in. An app belongs to one file, and all have one name.
+func (s *sources) add(path string, m *manifest.Manifest) {
+	for _, spec := range m.Specs {
+		if i := slices.IndexFunc(s.files, func(f *manifest.Manifest) bool { return f.Has(spec.GetName()) }); i >= 0 {
+			s.faults = append(s.faults, m.Fault("apps."+spec.GetName(), "it is declared in "+s.paths[i]+" too", manifest.Error))
+			continue
+		}
+		s.specs = append(s.specs, spec)
+	}
+	switch {
+	case m.Name == "":
+	case s.name == "":
+		s.name = m.Name
+	case s.name != m.Name:
+		s.faults = append(s.faults, m.Fault("name", fmt.Sprintf("%q differs from %q in another file: apply them one by one", m.Name, s.name), manifest.Error))
+	}
+	s.files = append(s.files, m)
+	s.paths = append(s.paths, path)
+}
+
+// fault places the daemon's word on a field.
+func (s *sources) fault(field, message string, severity manifest.Severity) manifest.Fault {
+	for _, m := range s.files {
+		if app := appOf(field); app != "" && m.Has(app) {
+			return m.Fault(field, message, severity)
+		}
+	}
+	return manifest.Fault{File: s.paths[0], Path: field, Message: field + ": " + message, Severity: severity}
+}
+
+// appOf is the app that a field path such as apps.web.listen.port is of.
+func appOf(field string) string {
+	app, ok := strings.CutPrefix(field, "apps.")
+	if !ok {
+		return ""
+	}
+	for i := range app {
+		if app[i] == '.' || app[i] == '[' {
+			return app[:i]
+		}
+	}
+	return app
+}

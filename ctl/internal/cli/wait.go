@@ -1,0 +1,164 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	roostv1 "github.com/roostd/roost/gen/roost/v1"
+
+	"github.com/roostd/roost/ctl/internal/render"
+)
+
+// pending is a rollout that a write has begun.
+type pending struct{ app, id string }
+
+// step is what a watch of a rollout brings: how far it is, or why there is no more.
+type step struct {
+	app     string
+	rollout *roostv1.Rollout
+	err     error
+	ended   bool
+}
+
+// wait shows rollouts until all have ended, and fails with the first one that
+// did not complete. With --no-wait it returns at once.
+func (p *program) wait(ctx context.Context, list ...pending) error {
+	var watched []pending
+	for _, r := range list {
+		if r.id != "" {
+			watched = append(watched, r)
+		}
+	}
+	if p.flags.noWait || len(watched) == 0 {
+		return nil
+	}
+	steps := make(chan step)
+	var wg sync.WaitGroup
+	for _, r := range watched {
+		wg.Go(func() { p.watchRollout(ctx, r, steps) })
+	}
+	errs := p.follow(steps, watched)
+	wg.Wait()
+	var all []appError
+	for _, r := range watched {
+		if err := errs[r.app]; err != nil {
+			all = append(all, appError{r.app, err})
+		}
+	}
+	return p.waitError(ctx, all)
+}
+
+// appError is why the wait for an app did not end well.
+type appError struct {
+	app string
+	err error
+}
+
+// follow shows the steps until every watch has ended, and returns why those
+// ended that did not complete.
+func (p *program) follow(steps <-chan step, watched []pending) map[string]error {
+	names := make([]string, len(watched))
+	for i, r := range watched {
+		names[i] = r.app
+	}
+	shown := p.newProgress(names)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	last := map[string]*roostv1.Rollout{}
+	errs := map[string]error{}
+	for open := len(watched); open > 0; {
+		select {
+		case <-tick.C:
+			shown.draw()
+		case s := <-steps:
+			if s.rollout != nil {
+				last[s.app] = s.rollout
+				shown.update(s.app, s.rollout)
+			}
+			if s.ended {
+				open--
+				errs[s.app] = outcome(s.app, last[s.app], s.err)
+			}
+		}
+	}
+	return errs
+}
+
+// watchRollout sends what it sees. The receiver takes every step, up to the last.
+func (p *program) watchRollout(ctx context.Context, r pending, steps chan<- step) {
+	stream, err := p.apps().WatchRollout(ctx, &roostv1.WatchRolloutRequest{RolloutId: r.id})
+	for err == nil {
+		var resp *roostv1.WatchRolloutResponse
+		if resp, err = stream.Recv(); err == nil && resp.GetRollout() != nil {
+			steps <- step{app: r.app, rollout: resp.GetRollout()}
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	steps <- step{app: r.app, err: cause(ctx, err), ended: true}
+}
+
+// outcome is nil for a rollout that completed.
+func outcome(app string, r *roostv1.Rollout, err error) error {
+	if err != nil {
+		return err
+	}
+	switch r.GetPhase() {
+	case roostv1.RolloutPhase_ROLLOUT_PHASE_COMPLETE:
+		return nil
+	case roostv1.RolloutPhase_ROLLOUT_PHASE_SUPERSEDED:
+		return failed(exitConflict, "%s: a newer change took over before this one was done: see roostctl get %s", app, app)
+	case roostv1.RolloutPhase_ROLLOUT_PHASE_FAILED:
+		message := r.GetMessage()
+		if message == "" {
+			message = "the rollout failed: see roostctl events"
+		}
+		return &failure{code: exitFailed, err: fmt.Errorf("%s: %s", app, message), detail: outputOf(app, r.GetOutput())}
+	default:
+		return failed(exitFailed, "%s: the daemon ended the watch before the rollout was done: see roostctl get %s", app, app)
+	}
+}
+
+// outputOf is the end of what an app wrote, below the error that it explains.
+func outputOf(app, output string) string {
+	if strings.TrimSpace(output) == "" {
+		return ""
+	}
+	return "last output of " + app + ":\n" + render.Indent(render.CleanLines(output), "  | ")
+}
+
+// waitError is the first error, with the failures of the other apps below it.
+func (p *program) waitError(ctx context.Context, all []appError) error {
+	if len(all) == 0 {
+		return nil
+	}
+	app, err := all[0].app, all[0].err
+	first, ok := errors.AsType[*failure](err)
+	switch {
+	case ok:
+	case timedOut(err):
+		return failed(exitTimeout, "%s: not done within %s: it goes on, see roostctl get %s", app, p.flags.timeout, app)
+	case errors.Is(err, errInterrupted):
+		return failed(exitFailed, "interrupted: the change to %s goes on, see roostctl get %s", app, app)
+	case status.Code(err) == codes.NotFound:
+		return failed(exitFailed, "%s: the daemon no longer knows the rollout: see roostctl get %s", app, app)
+	default:
+		return cause(ctx, err)
+	}
+	joined := *first
+	for _, other := range all[1:] {
+		if f, ok := errors.AsType[*failure](other.err); ok {
+			joined.detail += "roostctl: " + render.Clean(f.Error()) + "\n" + f.detail
+		}
+	}
+	return &joined
+}
