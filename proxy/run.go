@@ -73,7 +73,7 @@ func run(ctx context.Context, c config) error {
 	tasks := []rungroup.Task{{Name: "daemon link", Run: link.Run}, {Name: "activator", Run: waiter.Run}}
 	serving := forward.Config{
 		Routes: link.Routes(), Waiter: waiter, TrustedProxies: c.trustedProxies,
-		DrainTimeout: c.drainTimeout, Warn: c.log.Warn,
+		DrainTimeout: c.drainTimeout, Failed: link.Failed, Warn: c.log.Warn,
 	}
 	if c.accessLog != "off" {
 		accessLog, err := c.openAccessLog()

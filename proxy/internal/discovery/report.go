@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -26,24 +29,6 @@ const (
 	// goodbyeTimeout bounds how long a daemon that does not listen delays the end.
 	goodbyeTimeout = 2 * time.Second
 )
-
-// FailureKind is how an endpoint failed a request.
-type FailureKind int
-
-// The kinds of a failure.
-const (
-	Refused        FailureKind = iota // the connection was refused
-	Reset                             // the connection broke
-	ConnectTimeout                    // the connection did not open in time
-	Protocol                          // the answer was not HTTP
-)
-
-var failureKinds = map[FailureKind]roostv1.FailureKind{
-	Refused:        roostv1.FailureKind_FAILURE_KIND_REFUSED,
-	Reset:          roostv1.FailureKind_FAILURE_KIND_RESET,
-	ConnectTimeout: roostv1.FailureKind_FAILURE_KIND_CONNECT_TIMEOUT,
-	Protocol:       roostv1.FailureKind_FAILURE_KIND_PROTOCOL,
-}
 
 // reportStream is one registration with the daemon.
 type reportStream = grpc.BidiStreamingClient[roostv1.ReportRequest, roostv1.ReportResponse]
@@ -83,15 +68,28 @@ func newReporter(l *Link, c Config) *reporter {
 	return r
 }
 
-// Failed tells the daemon that an instance failed a request. It never blocks; a
+// Failed tells the daemon how an instance failed a request. It never blocks; a
 // failure that finds no place is dropped, there are plenty of them then.
-func (l *Link) Failed(app, instance string, kind FailureKind, detail string) {
+func (l *Link) Failed(app, instance string, err error) {
 	select {
 	case l.reporter.failures <- &roostv1.EndpointFailure{
-		App: app, Instance: instance, Kind: failureKinds[kind], Detail: detail,
+		App: app, Instance: instance, Kind: kindOf(err), Detail: err.Error(),
 	}:
 	default:
 	}
+}
+
+func kindOf(err error) roostv1.FailureKind {
+	timeout, ok := errors.AsType[net.Error](err)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission): // a unix socket's too
+		return roostv1.FailureKind_FAILURE_KIND_REFUSED
+	case ok && timeout.Timeout():
+		return roostv1.FailureKind_FAILURE_KIND_CONNECT_TIMEOUT
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return roostv1.FailureKind_FAILURE_KIND_RESET
+	}
+	return roostv1.FailureKind_FAILURE_KIND_PROTOCOL
 }
 
 // changed says that the daemon waits for an app's load. It never blocks.

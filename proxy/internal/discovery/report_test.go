@@ -2,7 +2,12 @@ package discovery
 
 import (
 	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
 	"slices"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -145,11 +150,11 @@ func TestReport_FailuresGoOutAtOnceAndNeverBlock(t *testing.T) {
 	d := fakedaemon.New(1)
 	inBubble(t, nil, func(t *testing.T, r *rig) {
 		for range 10 * maxFailures {
-			r.Failed("a", "a1", Reset, "broken")
+			r.Failed("a", "a1", io.EOF)
 		}
 		defer r.serve(d)()
 		settle()
-		r.Failed("a", "a2", ConnectTimeout, "slow")
+		r.Failed("a", "a2", os.ErrDeadlineExceeded)
 		synctest.Wait()
 		var last *roostv1.EndpointFailure
 		n := 0
@@ -162,10 +167,28 @@ func TestReport_FailuresGoOutAtOnceAndNeverBlock(t *testing.T) {
 		if n != maxFailures+1 {
 			t.Errorf("%d failures, want %d", n, maxFailures+1)
 		}
-		if last.GetInstance() != "a2" || last.GetKind() != roostv1.FailureKind_FAILURE_KIND_CONNECT_TIMEOUT || last.GetDetail() != "slow" {
+		if last.GetInstance() != "a2" || last.GetKind() != roostv1.FailureKind_FAILURE_KIND_CONNECT_TIMEOUT || last.GetDetail() == "" {
 			t.Errorf("last failure %v", last)
 		}
 	})
+}
+
+func TestKindOf(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want roostv1.FailureKind
+	}{
+		{&net.OpError{Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, roostv1.FailureKind_FAILURE_KIND_REFUSED},
+		{&net.OpError{Err: os.NewSyscallError("connect", syscall.ENOENT)}, roostv1.FailureKind_FAILURE_KIND_REFUSED},
+		{&net.OpError{Err: os.ErrDeadlineExceeded}, roostv1.FailureKind_FAILURE_KIND_CONNECT_TIMEOUT},
+		{&net.OpError{Err: os.NewSyscallError("read", syscall.ECONNRESET)}, roostv1.FailureKind_FAILURE_KIND_RESET},
+		{io.EOF, roostv1.FailureKind_FAILURE_KIND_RESET},
+		{errors.New("no HTTP"), roostv1.FailureKind_FAILURE_KIND_PROTOCOL},
+	} {
+		if got := kindOf(tt.err); got != tt.want {
+			t.Errorf("kindOf(%v) = %v, want %v", tt.err, got, tt.want)
+		}
+	}
 }
 
 func TestReport_SaysGoodbye(t *testing.T) {

@@ -103,10 +103,18 @@ func (x *exchange) tried(dead bool, err error) {
 	x.stale = append(x.stale, id)
 	if dead {
 		x.failed = append(x.failed, id)
+		x.blame(err)
 	}
 	x.fresh = true
 	x.rec.Reason = err.Error()
 	x.letGo(false)
+}
+
+// blame has the daemon told that the instance failed the request.
+func (x *exchange) blame(err error) {
+	if failed := x.c.srv.cfg.Failed; failed != nil {
+		failed(x.app.Name(), x.lease.Endpoint().Instance, err)
+	}
 }
 
 // repeatable reports whether the request may be sent twice.
@@ -178,6 +186,7 @@ func (x *exchange) await() bool {
 		n, err := x.resp.Parse(x.bb.unread())
 		if err != nil {
 			if !x.broken() {
+				x.blame(err)
 				x.fail(&failure{code: codeBackendLost, reason: "bad answer: " + err.Error()})
 			}
 			return true
@@ -210,6 +219,7 @@ func (x *exchange) await() bool {
 // over, again that another is due.
 func (x *exchange) readMore() (done, again bool) {
 	if x.bb != nil && x.bb.full() && !enlarge(&x.bb) {
+		x.blame(http1.ErrHeadTooLarge)
 		x.fail(&failure{code: codeBackendLost, reason: "bad answer: " + http1.ErrHeadTooLarge.Error()})
 		return true, false
 	}
@@ -223,6 +233,7 @@ func (x *exchange) readMore() (done, again bool) {
 		x.tried(!x.bc.Reused, err)
 		return true, true
 	}
+	x.blame(err)
 	x.fail(&failure{code: codeBackendLost, reason: "the app closed the connection before it answered: " + err.Error()})
 	return true, false
 }

@@ -247,6 +247,8 @@ func (x *exchange) describe() {
 		r.Proto = "HTTP/1.0"
 	}
 	r.RequestID = x.id
+	r.Referer, _ = req.Get(http1.Referer)
+	r.UserAgent, _ = req.Get(http1.UserAgent)
 }
 
 // save frees the buffer of the request's head before a wait that may be long,
@@ -259,11 +261,11 @@ func (x *exchange) save() {
 	x.describe()
 	r := &x.rec
 	x.copies = x.copies[:0]
-	for _, p := range []*[]byte{&r.Method, &r.Host, &r.Path, &r.Query} {
+	for _, p := range []*[]byte{&r.Method, &r.Host, &r.Path, &r.Query, &r.Referer, &r.UserAgent} {
 		x.copies = append(x.copies, *p...)
 	}
 	rest := x.copies
-	for _, p := range []*[]byte{&r.Method, &r.Host, &r.Path, &r.Query} {
+	for _, p := range []*[]byte{&r.Method, &r.Host, &r.Path, &r.Query, &r.Referer, &r.UserAgent} {
 		n := len(*p)
 		*p, rest = rest[:n:n], rest[n:]
 	}

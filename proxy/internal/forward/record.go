@@ -39,6 +39,9 @@ type Record struct {
 	Duration, Wait, Backend time.Duration
 	// RequestID is the X-Request-Id that the app saw.
 	RequestID []byte
+	// Referer and UserAgent are as the client sent them; only the combined
+	// log format has them.
+	Referer, UserAgent []byte
 	// Reason says more about Error, for logs; it never has the app's output.
 	Reason string
 }

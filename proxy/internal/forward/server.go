@@ -43,6 +43,9 @@ type Config struct {
 	Waiter Waiter
 	// Observer may be nil.
 	Observer Observer
+	// Failed may be nil. It is told of every request that an instance, and not
+	// only an old connection to it, failed before it answered, and must not block.
+	Failed func(app, instance string, err error)
 	// TrustedProxies are the peers whose forwarding fields are believed.
 	TrustedProxies []netip.Prefix
 	// DrainTimeout bounds how long open exchanges may go on once Serve's

@@ -17,10 +17,12 @@ const (
 	ProxyAuthenticate
 	ProxyAuthorization
 	ProxyConnection
+	Referer
 	TE
 	Trailer
 	TransferEncoding
 	Upgrade
+	UserAgent
 	XForwardedFor
 	XForwardedHost
 	XForwardedPort
@@ -50,10 +52,16 @@ func fieldID(name []byte) ID {
 	case 6:
 		return either(name, "accept", Accept, "expect", Expect)
 	case 7:
+		if id := is(name, "referer", Referer); id != Other {
+			return id
+		}
 		return either(name, "upgrade", Upgrade, "trailer", Trailer)
 	case 9:
 		return either(name, "forwarded", Forwarded, "x-real-ip", XRealIP)
 	case 10:
+		if id := is(name, "user-agent", UserAgent); id != Other {
+			return id
+		}
 		return either(name, "connection", Connection, "keep-alive", KeepAlive)
 	case 12:
 		return either(name, "x-request-id", XRequestID, "", Other)

@@ -111,11 +111,13 @@ func appendCombined(b []byte, r *forward.Record) []byte {
 	b = strconv.AppendInt(b, int64(r.Status), 10)
 	b = append(b, ' ')
 	b = strconv.AppendInt(b, r.BytesOut, 10)
-	return append(b, " \"-\" \"-\"\n"...)
+	b = appendOrDash(append(b, ` "`...), r.Referer)
+	b = appendOrDash(append(b, `" "`...), r.UserAgent)
+	return append(b, "\"\n"...)
 }
 
-func appendOrDash(b []byte, s string) []byte {
-	if s == "" {
+func appendOrDash[T string | []byte](b []byte, s T) []byte {
+	if len(s) == 0 {
 		return append(b, '-')
 	}
 	return appendEscaped(b, s)

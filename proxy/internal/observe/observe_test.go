@@ -48,6 +48,10 @@ func TestAppendCombined(t *testing.T) {
 	if got := string(appendCombined(nil, r)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+	r.Referer, r.UserAgent = []byte("http://a/"), []byte(`x "y`)
+	if got := string(appendCombined(nil, r)); !strings.HasSuffix(got, ` 2000 "http://a/" "x \x22y"`+"\n") {
+		t.Errorf("got %s, want referer and agent", got)
+	}
 	r.Path = []byte("/\"\\\n\xff")
 	const escaped = `"GET /\x22\x5C\x0A\xFF?q=1&r HTTP/1.1"`
 	if got := string(appendCombined(nil, r)); !strings.Contains(got, escaped) || strings.Count(got, "\n") != 1 {
