@@ -1,0 +1,221 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/roostd/roost/daemon/internal/keeper/pump"
+	"github.com/roostd/roost/daemon/internal/keeper/spawn"
+	"github.com/roostd/roost/daemon/internal/keeper/tree"
+	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
+)
+
+// instance is one process tree. Its goroutine (run) alone changes its record and
+// uses its leader's handle; others send it functions.
+type instance struct {
+	server *server
+	id     string
+	dir    string
+
+	// Set before run starts.
+	tree    tree.Tree
+	limited *tree.Limited
+	child   *spawn.Child // nil where an earlier keeper spawned it
+	exited  <-chan exit
+	order   spawn.Order // what a probe beside it is run like
+	pumps   []*pump.Pump
+
+	mailbox   chan func()
+	published chan struct{} // closed once it has a record
+	dead      chan struct{} // closed when the leader has ended
+	gone      chan struct{} // closed when no process of it is left
+	forgotten chan struct{} // closed when run has ended
+	once      sync.Once     // closes forget
+	forget    chan struct{}
+	record    *keeperv1.Record // run's; replaced, never changed
+	probes    sync.WaitGroup
+}
+
+// exit is how a leader ended, as far as it is known.
+type exit struct {
+	status  spawn.Status
+	unknown bool
+}
+
+func newInstance(s *server, id string) *instance {
+	return &instance{
+		server: s, id: id, dir: instanceDir(s.cfg.StateDir, id),
+		mailbox: make(chan func()), published: make(chan struct{}), dead: make(chan struct{}),
+		gone: make(chan struct{}), forgotten: make(chan struct{}), forget: make(chan struct{}),
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+func (i *instance) isGone() bool { return isClosed(i.gone) }
+
+func (i *instance) known() bool { return isClosed(i.published) }
+
+// publish makes r the instance's record: on disk first, then for all to see.
+func (i *instance) publish(r *keeperv1.Record) error {
+	err := writeRecord(i.dir, r)
+	i.record = r
+	i.server.records.Set(i.id, r)
+	return err
+}
+
+// change publishes a changed copy of the record. A disk that is full keeps the
+// copy on disk behind: the next change brings it up.
+func (i *instance) change(f func(*keeperv1.Record)) {
+	r := proto.CloneOf(i.record)
+	f(r)
+	if err := i.publish(r); err != nil {
+		i.server.cfg.Log.Error("cannot write a record", "instance", i.id, "error", err)
+	}
+}
+
+// do has f called by the instance's goroutine, and waits for it. It is false
+// where the instance is forgotten.
+func (i *instance) do(ctx context.Context, f func()) bool {
+	done := make(chan struct{})
+	select {
+	case i.mailbox <- func() { defer close(done); f() }:
+		<-done
+		return true
+	case <-i.forgotten:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// run owns the instance from its record's first publication until it is forgotten
+// or the keeper ends.
+func (i *instance) run(ctx context.Context) {
+	defer close(i.forgotten)
+	pumps := i.runPumps()
+	var cleaned chan struct{}
+	for {
+		select {
+		case e := <-i.exited:
+			i.exited = nil
+			i.end(e)
+			cleaned = make(chan struct{})
+			go func() {
+				defer close(cleaned)
+				i.clean(ctx, pumps)
+			}()
+		case <-cleaned:
+			cleaned = nil
+			i.change(func(r *keeperv1.Record) { r.Gone = true })
+			close(i.gone)
+			i.server.wake()
+		case f := <-i.mailbox:
+			f()
+		case <-i.forget:
+			i.remove()
+			return
+		case <-ctx.Done():
+			if cleaned != nil {
+				<-cleaned
+			}
+			for _, p := range i.pumps {
+				p.Finish()
+			}
+			<-pumps
+			return
+		}
+	}
+}
+
+// runPumps starts the pumps; the channel is closed when they have ended.
+func (i *instance) runPumps() <-chan struct{} {
+	var wg sync.WaitGroup
+	for _, p := range i.pumps {
+		wg.Go(p.Run)
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); wg.Wait() }()
+	return done
+}
+
+// end records the leader's exit.
+func (i *instance) end(e exit) {
+	oom := i.limited.OOMKilled() && !e.unknown && e.status.Wait.Signaled() && e.status.Wait.Signal() == unix.SIGKILL
+	if i.child != nil {
+		i.child.Handle.Close()
+	}
+	i.change(func(r *keeperv1.Record) { r.Exit = exitMessage(e, oom) })
+	close(i.dead)
+}
+
+func exitMessage(e exit, oom bool) *keeperv1.Exit {
+	if e.unknown {
+		return &keeperv1.Exit{Unknown: true, Time: timestamppb.Now()}
+	}
+	m := &keeperv1.Exit{Oom: oom, Time: timestamppb.New(e.status.Time)}
+	if e.status.Wait.Signaled() {
+		m.Signal = int32(e.status.Wait.Signal())
+	} else {
+		m.Code = int32(e.status.Wait.ExitStatus())
+	}
+	return m
+}
+
+// clean ends what the leader left behind and saves its last output.
+func (i *instance) clean(ctx context.Context, pumps <-chan struct{}) {
+	i.kill(ctx)
+	i.probes.Wait()
+	for _, p := range i.pumps {
+		p.Finish()
+	}
+	<-pumps
+	if err := errors.Join(i.tree.Remove(), i.limited.Remove()); err != nil {
+		i.server.cfg.Log.Warn("cannot remove a cgroup", "instance", i.id, "error", err)
+	}
+}
+
+// kill kills the tree, however often that takes.
+func (i *instance) kill(ctx context.Context) {
+	const again = time.Second
+	for ctx.Err() == nil {
+		try, cancel := context.WithTimeout(ctx, again)
+		err := i.tree.Kill(try)
+		cancel()
+		if err == nil {
+			return
+		}
+		pids, _ := i.tree.Pids()
+		i.server.cfg.Log.Warn("processes are hard to kill", "instance", i.id, "pids", pids, "error", err)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t := time.NewTimer(again)
+			select {
+			case <-ctx.Done():
+			case <-t.C:
+			}
+			t.Stop()
+		}
+	}
+}
+
+// remove removes the instance's folder. Its output stays.
+func (i *instance) remove() {
+	if err := os.RemoveAll(i.dir); err != nil {
+		i.server.cfg.Log.Warn("cannot remove a record", "instance", i.id, "error", err)
+	}
+	i.server.drop(i)
+}

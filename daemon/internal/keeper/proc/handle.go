@@ -1,0 +1,59 @@
+package proc
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Handle is a process that was proven to be the one meant: a pid can be given to
+// another process at any time, a handle never means another.
+type Handle struct{ fd int }
+
+// Open returns a handle of the process pid that started at ticks; os.ErrNotExist
+// where there is none, or only another with its number.
+func Open(pid int, ticks uint64) (Handle, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
+			err = os.ErrNotExist
+		}
+		return Handle{}, err
+	}
+	// The number was the handle's when this was read, or the handle's process is
+	// dead and signalling it does nothing.
+	if s, err := ReadStat(pid); err != nil || s.StartTicks != ticks || s.Dead() {
+		_ = unix.Close(fd)
+		return Handle{}, os.ErrNotExist
+	}
+	return Handle{fd}, nil
+}
+
+// FromFD takes over a pidfd.
+func FromFD(fd int) Handle { return Handle{fd} }
+
+// Signal sends sig. A process that has ended is no error.
+func (h Handle) Signal(sig unix.Signal) error {
+	err := unix.PidfdSendSignal(h.fd, sig, nil, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	return err
+}
+
+// Close gives the handle back.
+func (h Handle) Close() { _ = unix.Close(h.fd) }
+
+// Signal signals the process pid that started at ticks, if it is still there.
+func Signal(pid int, ticks uint64, sig unix.Signal) error {
+	h, err := Open(pid, ticks)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	return h.Signal(sig)
+}

@@ -1,0 +1,260 @@
+package pump
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// stream is a FIFO that an app has open as the keeper gives it, and its pump.
+type stream struct {
+	app  *os.File
+	pump *Pump
+	dir  string
+	done chan struct{}
+}
+
+func newStream(tb testing.TB, dir string) *stream {
+	tb.Helper()
+	fifo := filepath.Join(tb.TempDir(), "stdout")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	fd, err := unix.Open(fifo, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s := &stream{app: os.NewFile(uintptr(fd), "app"), dir: dir, done: make(chan struct{})}
+	tb.Cleanup(func() { s.app.Close() })
+	s.pump, err = Open(fifo, Files{Dir: dir, Stream: "stdout", GID: -1}, hclog.NewNullLogger())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+func (s *stream) run() {
+	go func() {
+		defer close(s.done)
+		s.pump.Run()
+	}()
+}
+
+func (s *stream) segment(tb testing.TB) string {
+	tb.Helper()
+	data, err := os.ReadFile(filepath.Join(s.dir, "stdout.0"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestPump_MovesAllAndEndsWithTheWriter(t *testing.T) {
+	s := newStream(t, t.TempDir())
+	s.run()
+	var want strings.Builder
+	for i := range 5000 {
+		line := fmt.Sprintf("line %d\n", i)
+		want.WriteString(line)
+		if _, err := s.app.WriteString(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.app.Close()
+	<-s.done
+	if got := s.segment(t); got != want.String() {
+		t.Errorf("segment has %d bytes, want the %d written", len(got), want.Len())
+	}
+}
+
+func TestPump_FinishDrainsThoughAWriterStays(t *testing.T) {
+	s := newStream(t, t.TempDir())
+	want := strings.Repeat("x", 60<<10)
+	if _, err := s.app.WriteString(want); err != nil {
+		t.Fatal(err)
+	}
+	s.pump.Finish()
+	s.run()
+	<-s.done
+	if got := s.segment(t); got != want {
+		t.Errorf("segment has %d bytes, want %d", len(got), len(want))
+	}
+}
+
+func TestPump_ContinuesASegment(t *testing.T) {
+	dir := t.TempDir()
+	for _, text := range []string{"one\n", "two\n"} {
+		s := newStream(t, dir)
+		s.run()
+		s.app.WriteString(text)
+		s.app.Close()
+		<-s.done
+		if text == "two\n" && s.segment(t) != "one\ntwo\n" {
+			t.Errorf("segment = %q", s.segment(t))
+		}
+	}
+	index, err := os.ReadFile(filepath.Join(dir, "stdout.0.idx"))
+	if err != nil || len(index) != 2*entry {
+		t.Fatalf("index has %d bytes, %v, want two entries", len(index), err)
+	}
+	for i, want := range []uint64{0, 4} {
+		if got := binary.BigEndian.Uint64(index[i*entry+8:]); got != want {
+			t.Errorf("batch %d begins at %d, want %d", i, got, want)
+		}
+		at := time.Unix(0, int64(binary.BigEndian.Uint64(index[i*entry:])))
+		if d := time.Since(at); d < 0 || d > time.Minute {
+			t.Errorf("batch %d is of %v", i, at)
+		}
+	}
+}
+
+// A disk that is full must neither lose a byte nor end the pump.
+func TestPump_WaitsForADiskThatIsFull(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skipf("cannot mount a small file system: %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	hog := filepath.Join(dir, "hog")
+	s := newStream(t, dir)
+	if err := os.WriteFile(hog, make([]byte, 60<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.run()
+	var want bytes.Buffer
+	for i := range 40 {
+		want.WriteString(strings.Repeat(strconv.Itoa(i%10), 1023) + "\n")
+	}
+	if _, err := s.app.Write(want.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(hog); err != nil {
+		t.Fatal(err)
+	}
+	s.app.Close()
+	<-s.done
+	if got := s.segment(t); got != want.String() {
+		t.Errorf("segment has %d bytes, want %d", len(got), want.Len())
+	}
+}
+
+func TestPump_CopiesWhereTheFileSystemCannotSplice(t *testing.T) {
+	s := newStream(t, t.TempDir())
+	s.pump.plain = true
+	s.run()
+	s.app.WriteString("text\n")
+	s.app.Close()
+	<-s.done
+	if got := s.segment(t); got != "text\n" {
+		t.Errorf("segment = %q", got)
+	}
+}
+
+func TestPump_ManyCostNoThreads(t *testing.T) {
+	before := threads(t)
+	var streams []*stream
+	for range 200 {
+		s := newStream(t, t.TempDir())
+		s.run()
+		streams = append(streams, s)
+	}
+	var wg sync.WaitGroup
+	for _, s := range streams {
+		wg.Go(func() { s.app.WriteString("hello\n") })
+	}
+	wg.Wait()
+	if n := threads(t); n > before+50 {
+		t.Errorf("%d threads for 200 streams, %d before", n, before)
+	}
+	for _, s := range streams {
+		s.app.Close()
+		<-s.done
+		if s.segment(t) != "hello\n" {
+			t.Errorf("segment = %q", s.segment(t))
+		}
+	}
+}
+
+func threads(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
+func TestMakeDir_PermissionsWhateverTheUmask(t *testing.T) {
+	old := unix.Umask(0o077)
+	defer unix.Umask(old)
+	root := filepath.Join(t.TempDir(), "logs")
+	dir, err := MakeDir(root, "web", "id", -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{root, filepath.Dir(dir), dir} {
+		if info, err := os.Stat(d); err != nil || info.Mode().Perm() != 0o750 {
+			t.Errorf("%s: %v, %v, want 0750", d, info.Mode(), err)
+		}
+	}
+}
+
+func TestPace_SilenceIsAnsweredAtOnceAndFloodsAreGathered(t *testing.T) {
+	var p pace
+	if d := p.after(10, true); d != paceMin {
+		t.Errorf("after a silence %v, want %v", d, paceMin)
+	}
+	for range 10 {
+		p.after(100, false)
+	}
+	if p.d != paceMax {
+		t.Errorf("many small batches wait %v, want %v", p.d, paceMax)
+	}
+	for range 10 {
+		p.after(manyBytes, false)
+	}
+	if p.d != 0 {
+		t.Errorf("full pipes wait %v, want none", p.d)
+	}
+	if d := p.after(10, true); d != paceMin {
+		t.Errorf("after a silence again %v, want %v", d, paceMin)
+	}
+}
+
+// BenchmarkPump_Lines is the cost of moving 100-byte lines, per CPU-second of the
+// pump alone: the writer is in the same process, so what it used is taken off.
+func BenchmarkPump_Lines(b *testing.B) {
+	line := []byte(strings.Repeat("x", 99) + "\n")
+	s := newStream(b, b.TempDir())
+	s.run()
+	b.SetBytes(int64(len(line)))
+	start := cpu(b)
+	for b.Loop() {
+		unix.Write(int(s.app.Fd()), line)
+	}
+	s.app.Close()
+	<-s.done
+	b.ReportMetric(float64(cpu(b)-start)/float64(b.N), "cpu-ns/op")
+}
+
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

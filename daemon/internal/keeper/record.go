@@ -1,0 +1,75 @@
+package keeper
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
+)
+
+// An instance has a folder below the state dir: its record, and the FIFOs that it
+// writes to.
+
+func instancesDir(stateDir string) string { return filepath.Join(stateDir, "instances") }
+
+func instanceDir(stateDir, id string) string { return filepath.Join(instancesDir(stateDir), id) }
+
+const recordName = "record.json"
+
+// writeRecord renames a record into place. It is not synced: it must outlive a
+// keeper, and a machine's end makes it history anyway.
+func writeRecord(dir string, r *keeperv1.Record) error {
+	data, err := protojson.Marshal(r)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, recordName)
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+func readRecord(dir string) (*keeperv1.Record, error) {
+	data, err := os.ReadFile(filepath.Join(dir, recordName))
+	if err != nil {
+		return nil, err
+	}
+	r := &keeperv1.Record{}
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("record %s: %w", dir, err)
+	}
+	if r.GetInstance() != filepath.Base(dir) {
+		return nil, fmt.Errorf("record %s is of instance %q", dir, r.GetInstance())
+	}
+	return r, nil
+}
+
+// readRecords returns all records, and what kept it from reading some. A folder
+// without one is left of a start that was cut off, and is removed.
+func readRecords(stateDir string) ([]*keeperv1.Record, error) {
+	entries, err := os.ReadDir(instancesDir(stateDir))
+	if err != nil {
+		return nil, err
+	}
+	var list []*keeperv1.Record
+	var errs []error
+	for _, e := range entries {
+		dir := instanceDir(stateDir, e.Name())
+		r, err := readRecord(dir)
+		switch {
+		case err == nil:
+			list = append(list, r)
+		case errors.Is(err, fs.ErrNotExist):
+			errs = append(errs, os.RemoveAll(dir))
+		default:
+			errs = append(errs, err)
+		}
+	}
+	return list, errors.Join(errs...)
+}

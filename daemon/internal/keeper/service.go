@@ -1,0 +1,211 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
+)
+
+// Hello tells what keeper this is.
+func (s *server) Hello(context.Context, *keeperv1.HelloRequest) (*keeperv1.HelloResponse, error) {
+	abilities := map[string]string{"lane": s.lane.Name(), "log_dir": s.cfg.LogDir}
+	return &keeperv1.HelloResponse{
+		Version: s.cfg.Version, Protocol: Protocol, Pid: int32(os.Getpid()), BootId: s.boot, Abilities: abilities,
+	}, nil
+}
+
+// List returns every record.
+func (s *server) List(context.Context, *keeperv1.ListRequest) (*keeperv1.ListResponse, error) {
+	resp := &keeperv1.ListResponse{}
+	for _, r := range s.records.All() {
+		resp.Records = append(resp.Records, r)
+	}
+	return resp, nil
+}
+
+// Watch sends every record, then those that change.
+func (s *server) Watch(_ *keeperv1.WatchRequest, stream keeperv1.KeeperService_WatchServer) error {
+	w, all := s.records.Watch()
+	defer w.Stop()
+	for _, r := range all {
+		if err := stream.Send(&keeperv1.WatchResponse{Record: r}); err != nil {
+			return err
+		}
+	}
+	if err := stream.Send(&keeperv1.WatchResponse{Synced: true}); err != nil {
+		return err
+	}
+	for {
+		changed, _, err := w.Next(stream.Context())
+		if err != nil {
+			return err
+		}
+		for _, r := range changed {
+			if err := stream.Send(&keeperv1.WatchResponse{Record: r}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func notFound(id string) error { return status.Errorf(codes.NotFound, "no instance %q", id) }
+
+// Signal signals a leader. One that has ended is no error.
+func (s *server) Signal(ctx context.Context, req *keeperv1.SignalRequest) (*keeperv1.SignalResponse, error) {
+	i, ok := s.instance(req.GetInstance())
+	if !ok {
+		return nil, notFound(req.GetInstance())
+	}
+	var err error
+	if i.child != nil {
+		i.do(ctx, func() {
+			if !isClosed(i.dead) {
+				err = i.child.Handle.Signal(unix.Signal(req.GetSignal()))
+			}
+		})
+	}
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "signal %d: %v", req.GetSignal(), err)
+	}
+	return &keeperv1.SignalResponse{}, ctx.Err()
+}
+
+// Kill kills a tree and returns when none of it is left. A caller that leaves
+// does not stop that: the leader's end alone has the rest killed.
+func (s *server) Kill(ctx context.Context, req *keeperv1.KillRequest) (*keeperv1.KillResponse, error) {
+	i, ok := s.instance(req.GetInstance())
+	if !ok {
+		return nil, notFound(req.GetInstance())
+	}
+	if !isClosed(i.dead) {
+		if err := i.tree.Kill(ctx); err != nil {
+			return nil, status.Errorf(codes.Internal, "kill %s: %v", i.id, err)
+		}
+	}
+	select {
+	case <-i.gone:
+		return &keeperv1.KillResponse{}, nil
+	case <-ctx.Done():
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+// Forget removes the record of an instance that is gone. One that nobody knows is
+// forgotten already.
+func (s *server) Forget(_ context.Context, req *keeperv1.ForgetRequest) (*keeperv1.ForgetResponse, error) {
+	i, ok := s.instance(req.GetInstance())
+	if !ok {
+		return &keeperv1.ForgetResponse{}, nil
+	}
+	if !i.isGone() {
+		return nil, status.Errorf(codes.FailedPrecondition, "instance %s still has processes", i.id)
+	}
+	i.once.Do(func() { close(i.forget) })
+	<-i.forgotten
+	return &keeperv1.ForgetResponse{}, nil
+}
+
+// Annotate adds to a record.
+func (s *server) Annotate(ctx context.Context, req *keeperv1.AnnotateRequest) (*keeperv1.AnnotateResponse, error) {
+	i, ok := s.instance(req.GetInstance())
+	if !ok {
+		return nil, notFound(req.GetInstance())
+	}
+	if !i.do(ctx, func() {
+		i.change(func(r *keeperv1.Record) {
+			if r.Annotations == nil {
+				r.Annotations = map[string]string{}
+			}
+			for k, v := range req.GetAnnotations() {
+				r.Annotations[k] = v
+			}
+		})
+	}) {
+		return nil, notFound(req.GetInstance())
+	}
+	return &keeperv1.AnnotateResponse{}, nil
+}
+
+// Members lists the live processes of an instance.
+func (s *server) Members(_ context.Context, req *keeperv1.MembersRequest) (*keeperv1.MembersResponse, error) {
+	i, ok := s.instance(req.GetInstance())
+	if !ok {
+		return nil, notFound(req.GetInstance())
+	}
+	pids, err := i.tree.Pids()
+	if err != nil {
+		return nil, status.Errorf(codes.Internal, "processes of %s: %v", i.id, err)
+	}
+	resp := &keeperv1.MembersResponse{}
+	for _, pid := range pids {
+		resp.Pids = append(resp.Pids, int32(pid))
+	}
+	return resp, nil
+}
+
+// Owner names the instance that a process is a member of.
+func (s *server) Owner(_ context.Context, req *keeperv1.OwnerRequest) (*keeperv1.OwnerResponse, error) {
+	id, ok := s.lane.Owner(int(req.GetPid()))
+	if !ok {
+		return &keeperv1.OwnerResponse{}, nil
+	}
+	return &keeperv1.OwnerResponse{Instance: id}, nil
+}
+
+// Shutdown ends the keeper. With kill it answers when no instance is left,
+// without it the keeper ends when the last one has.
+func (s *server) Shutdown(ctx context.Context, req *keeperv1.ShutdownRequest) (*keeperv1.ShutdownResponse, error) {
+	s.mu.Lock()
+	s.ending = true // waitForEnd is woken below: an answer is to be sent first
+	s.mu.Unlock()
+	defer s.wake()
+	if !req.GetKill() {
+		return &keeperv1.ShutdownResponse{}, nil
+	}
+	for _, i := range s.all() {
+		if !isClosed(i.dead) {
+			if err := i.tree.Kill(ctx); err != nil {
+				s.cfg.Log.Warn("cannot kill", "instance", i.id, "error", err)
+			}
+		}
+	}
+	for _, i := range s.all() {
+		select {
+		case <-i.gone:
+		case <-ctx.Done():
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}
+	}
+	return &keeperv1.ShutdownResponse{}, nil
+}
+
+// sweepOrphans looks for processes that belong to no instance, where the lane lets
+// some escape: it reports them, and kills one when no instance of its user is
+// left that it may belong to. Looking also lets the lane remember who descends
+// from a leader while that lives.
+func (s *server) sweepOrphans(ctx context.Context) error {
+	if s.lane.Condition() == "" {
+		return nil
+	}
+	const every = 2 * time.Second
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	seen := map[int]uint64{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			if err := s.sweep(seen); err != nil && !errors.Is(err, context.Canceled) {
+				s.cfg.Log.Warn("cannot look for orphans", "error", err)
+			}
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package spawn
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/roostd/roost/daemon/internal/keeper/proc"
+	"github.com/roostd/roost/daemon/internal/keeper/tree"
+)
+
+// Credential is who a program runs as; Groups are exactly the supplementary ones.
+type Credential struct {
+	UID, GID int
+	Groups   []int
+}
+
+// Order says what to start, and how.
+type Order struct {
+	Path       string
+	Argv       []string
+	Env        []string
+	Dir        string
+	Umask      int
+	NoFile     int         // 0 leaves the limit
+	Credential *Credential // nil stays the keeper's
+	Stdout     *os.File
+	Stderr     *os.File
+	Socket     *os.File // a listening socket to pass by the systemd protocol; nil for none
+	Tree       tree.Tree
+	Procs      []string // more cgroup.procs files to enter
+}
+
+// Child is a program that was started.
+type Child struct {
+	PID    int
+	Ticks  uint64 // its start, field 22 of its stat
+	Handle proc.Handle
+	Exited <-chan Status // gets how it ended, once
+	failed *os.File      // read end of roost-exec's error pipe
+}
+
+// Error is where a start failed.
+type Error struct {
+	Step   string // cgroup, limit, groups, user, dir, socket, exec, fork
+	Errno  syscall.Errno
+	Detail string
+}
+
+func (e *Error) Error() string {
+	if e.Detail == "" {
+		return fmt.Sprintf("%s: %v", e.Step, e.Errno)
+	}
+	return fmt.Sprintf("%s %s: %v", e.Step, e.Detail, e.Errno)
+}
+
+func (e *Error) Unwrap() error { return e.Errno }
+
+// Spawner starts programs.
+type Spawner struct {
+	Reaper *Reaper
+	// Exec is the path of roost-exec, Args what it is called as, Env what it is
+	// given: nothing, except where a test poses as it.
+	Exec string
+	Args []string
+	Env  []string
+}
+
+// Start forks a child that will become the program. It is led into its tree, but
+// has not become the program when Start returns: Running tells.
+func (s *Spawner) Start(o Order) (*Child, error) {
+	join, err := o.Tree.Join()
+	if err != nil {
+		return nil, stepError("cgroup", err, o.Tree.Dir())
+	}
+	defer join.Close()
+	o.Procs = append(join.Procs, o.Procs...)
+	orders, err := ordersFile(o)
+	if err != nil {
+		return nil, stepError("fork", err, "orders")
+	}
+	defer orders.Close()
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return nil, stepError("fork", err, "pipe")
+	}
+	defer unix.Close(p[1])
+	_ = unix.SetNonblock(p[0], true) // its own end's only, for Go's poller
+	c := &Child{failed: os.NewFile(uintptr(p[0]), "error pipe")}
+	if err := s.fork(c, o, join, orders, p[1]); err != nil {
+		_ = c.failed.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (s *Spawner) fork(c *Child, o Order, join tree.Join, orders *os.File, errorFD int) error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return stepError("fork", err, os.DevNull)
+	}
+	defer null.Close()
+	pidfd := -1
+	attr := &syscall.ProcAttr{
+		Dir: "/",
+		Env: s.Env,
+		Files: []uintptr{
+			null.Fd(), orNull(o.Stdout, null).Fd(), orNull(o.Stderr, null).Fd(), orders.Fd(), uintptr(errorFD),
+		},
+		Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd, UseCgroupFD: join.FD >= 0, CgroupFD: join.FD},
+	}
+	if o.Socket != nil {
+		attr.Files = append(attr.Files, o.Socket.Fd())
+	}
+	c.Exited, err = s.Reaper.spawn(
+		func() (int, error) { return forkClean(s.Exec, s.Args, attr) },
+		func(pid int) {
+			c.PID, c.Handle = pid, proc.FromFD(pidfd)
+			if stat, err := proc.ReadStat(pid); err == nil {
+				c.Ticks = stat.StartTicks
+			}
+			o.Tree.Lead(tree.Leader{PID: pid, Ticks: c.Ticks})
+		})
+	if err != nil {
+		return stepError("fork", err, s.Exec)
+	}
+	return nil
+}
+
+// forkClean forks with no signal blocked, whatever mask the keeper was born with:
+// a child takes its parent thread's. The dispositions are the defaults, as the
+// keeper catches what may have been ignored when it was started.
+func forkClean(path string, argv []string, attr *syscall.ProcAttr) (int, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var none, old unix.Sigset_t
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &none, &old); err != nil {
+		return 0, err
+	}
+	defer func() { _ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil) }()
+	return syscall.ForkExec(path, argv, attr)
+}
+
+func orNull(f, null *os.File) *os.File {
+	if f == nil {
+		return null
+	}
+	return f
+}
+
+// Running returns nil once the program runs in the child, or where it failed. A
+// child that was killed before is one that runs: its status says the rest.
+func (c *Child) Running() error {
+	defer c.failed.Close()
+	message, err := io.ReadAll(c.failed)
+	if err != nil {
+		return stepError("exec", err, "error pipe")
+	}
+	if len(message) == 0 {
+		return nil
+	}
+	return parseError(message)
+}
+
+func parseError(message []byte) error {
+	f := bytes.SplitN(message, []byte{0}, 3)
+	if len(f) != 3 {
+		return &Error{Step: "exec", Errno: syscall.EPROTO, Detail: strconv.Quote(string(message))}
+	}
+	errno, _ := strconv.Atoi(string(f[1]))
+	return &Error{Step: string(f[0]), Errno: syscall.Errno(errno), Detail: string(f[2])}
+}
+
+func stepError(step string, err error, detail string) error {
+	errno, ok := errors.AsType[syscall.Errno](err)
+	if !ok && detail == "" {
+		detail = err.Error()
+	}
+	return &Error{Step: step, Errno: errno, Detail: detail}
+}
