@@ -72,7 +72,7 @@ func run(ctx context.Context, c config) error {
 	waiter := activator.New(link)
 	tasks := []rungroup.Task{{Name: "daemon link", Run: link.Run}, {Name: "activator", Run: waiter.Run}}
 	serving := forward.Config{
-		Routes: link.Routes(), Waiter: waiter, TrustedProxies: c.trustedProxies,
+		Routes: link.Routes(), Waiter: waiter, Blind: link.Blind, TrustedProxies: c.trustedProxies,
 		DrainTimeout: c.drainTimeout, Failed: link.Failed, Warn: c.log.Warn,
 	}
 	if c.accessLog != "off" {
@@ -128,9 +128,9 @@ func (s *service) serve(ctx context.Context) error {
 
 // awaitApps waits until the apps are known, for as long as that is worth it.
 func (s *service) awaitApps(ctx context.Context) {
-	limit := patience
-	if s.link.Restored() {
-		limit = patienceWithSnapshot
+	limit := patienceWithSnapshot
+	if s.link.Blind() {
+		limit = patience
 	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()

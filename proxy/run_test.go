@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -247,7 +248,7 @@ func TestRun_FailedStartIsToldAndKept(t *testing.T) {
 	}
 	// An operator's start.
 	d.Publish(h.instance("shop", "i1", 2, says("hello")))
-	h.await(func() bool { resp, _ := h.get("shop", "/"); return resp.StatusCode == 200 })
+	h.await(func() bool { resp, _ := h.get("shop", "/"); return resp.StatusCode == http.StatusOK })
 }
 
 // await waits until ok, which asks something else that takes its time.
@@ -268,12 +269,7 @@ func (h *host) load(d *fakedaemon.Daemon, ok func(*roostv1.AppLoad) bool) {
 	ctx, cancel := context.WithTimeout(h.Context(), 10*time.Second)
 	defer cancel()
 	m, _ := d.Await(ctx, 0, func(m *roostv1.ReportRequest) bool {
-		for _, l := range m.GetLoad().GetLoads() {
-			if ok(l) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(m.GetLoad().GetLoads(), ok)
 	})
 	if m == nil {
 		h.Fatalf("no such report in %v", d.Reports())

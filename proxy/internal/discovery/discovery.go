@@ -62,7 +62,6 @@ type Link struct {
 	view     *view
 	reporter *reporter
 	saver    *saver
-	restored bool
 }
 
 // New returns a Link that knows what its state directory says. Run connects it.
@@ -89,8 +88,9 @@ func (l *Link) Routes() *Routes { return &l.view.routes }
 // Registry holds the pools that the routes lead to.
 func (l *Link) Registry() *backend.Registry { return l.view.registry }
 
-// Restored reports whether apps are known from an earlier run.
-func (l *Link) Restored() bool { return l.restored }
+// Blind reports whether nobody has told what apps there are: neither a daemon,
+// nor a snapshot of an earlier run.
+func (l *Link) Blind() bool { return !l.view.told.Load() }
 
 // Run keeps the link up until ctx ends. Then it says goodbye to the daemon, as
 // far as that listens, and saves what is known.
@@ -109,11 +109,10 @@ func (l *Link) restore(s *State) {
 		l.log.Warn("snapshot ignored, nothing is served until the daemon is reached", "path", s.snapshotPath(), "error", err)
 		return
 	}
-	if len(apps) == 0 {
-		return
+	if epoch == 0 {
+		return // nothing was saved
 	}
 	l.view.replace(epoch, apps)
-	l.restored = true
 	l.log.Info("snapshot loaded", "apps", len(apps), "endpoints", countEndpoints(apps))
 }
 

@@ -99,6 +99,9 @@ func TestSnapshot_ServesWithoutADaemon(t *testing.T) {
 			if n := len(loadOf(r.Link, "b").Instances); n != 0 {
 				t.Errorf("%s: %d instances that drained for another process", bootID, n)
 			}
+			if r.Blind() {
+				t.Errorf("%s: blind with a snapshot", bootID)
+			}
 			if r.isSynced() {
 				t.Errorf("%s: synced with a file", bootID)
 			}

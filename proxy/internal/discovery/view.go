@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/roostd/roost/proxy/internal/backend"
 	"github.com/roostd/roost/proxy/internal/route"
@@ -20,7 +21,8 @@ type app struct {
 type view struct {
 	registry *backend.Registry
 	routes   Routes
-	changed  func() // told of every change; must not block
+	changed  func()      // told of every change; must not block
+	told     atomic.Bool // replace was called
 
 	mu    sync.Mutex
 	epoch uint64
@@ -46,6 +48,7 @@ func (v *view) replace(epoch uint64, apps []app) {
 	v.epoch, v.apps = epoch, known
 	v.registry.Replace(sets)
 	v.publish()
+	v.told.Store(true)
 	v.mu.Unlock()
 	v.changed()
 }

@@ -67,6 +67,9 @@ func TestWatch_DeltaBeforeTheSnapshotEndsTheStream(t *testing.T) {
 func TestWatch_LossOfTheDaemonTakesNothingAway(t *testing.T) {
 	old := fakedaemon.New(1, set("a", 7, "a1"), set("gone", 1, "g1"))
 	inBubble(t, nil, func(t *testing.T, r *rig) {
+		if !r.Blind() {
+			t.Error("not blind, and nobody told anything")
+		}
 		stop := r.serve(old)
 		settle()
 		if !r.isSynced() {
@@ -86,6 +89,9 @@ func TestWatch_LossOfTheDaemonTakesNothingAway(t *testing.T) {
 		settle()
 		if r.isSynced() || r.acquire("a") != "a1" {
 			t.Error("a daemon that knows nothing yet took away what is known")
+		}
+		if r.Blind() {
+			t.Error("blind, with what the first daemon told")
 		}
 		fresh.Release()
 		synctest.Wait()

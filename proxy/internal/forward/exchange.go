@@ -163,7 +163,7 @@ func (x *exchange) handle() {
 	x.requestID()
 	entry, ok := c.srv.cfg.Routes.Load().Lookup(req.Hostname, req.Path)
 	if !ok {
-		x.fail(&failure{code: codeNoRoute, reason: "no route for this host and path"})
+		x.fail(c.srv.noRoute())
 		return
 	}
 	x.app = entry.Target

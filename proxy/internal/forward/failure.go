@@ -17,6 +17,7 @@ const (
 	codeBodyTooLarge     = "body-too-large"
 	codeHeadTooLarge     = "head-too-large"
 	codeShuttingDown     = "shutting-down"
+	codeUnreachable      = "daemon-unreachable"
 	// codeClientGone is for the log only.
 	codeClientGone = "client-gone"
 )
@@ -37,7 +38,7 @@ var answers = map[string]answer{
 	"queue-full":         {503, "Service Unavailable", "Too many requests are waiting for this app to start. Please try again in a moment.", true, false},
 	"offline":            {503, "Service Unavailable", "This app is offline for maintenance.", true, false},
 	"stopped":            {503, "Service Unavailable", "This app is stopped.", false, false},
-	"daemon-unreachable": {503, "Service Unavailable", "This app is not running and cannot be started right now. Please try again in a moment.", true, false},
+	codeUnreachable:      {503, "Service Unavailable", "This app is not running and cannot be started right now. Please try again in a moment.", true, false},
 	codeShuttingDown:     {503, "Service Unavailable", "The server is shutting down. Please try again in a moment.", true, true},
 	"start-failed":       {502, "Bad Gateway", "This app could not be started.", true, false},
 	"start-timeout":      {502, "Bad Gateway", "This app did not become ready in time.", true, false},
@@ -59,6 +60,15 @@ type failure struct {
 	// detail is an app's output or a daemon's reason; likewise.
 	detail  string
 	retryAt time.Time
+}
+
+// noRoute is the answer to a request that no route leads anywhere. Where the
+// routes were never told it is not known to be wrong.
+func (s *Server) noRoute() *failure {
+	if s.cfg.Blind != nil && s.cfg.Blind() {
+		return &failure{code: codeUnreachable, reason: "no daemon has told the routes yet"}
+	}
+	return &failure{code: codeNoRoute, reason: "no route for this host and path"}
 }
 
 // failed makes a failure of what a Waiter returned.

@@ -41,6 +41,9 @@ type Config struct {
 	// Routes is the current table; lookups take whatever is there.
 	Routes *atomic.Pointer[route.Table[*backend.Pool]]
 	Waiter Waiter
+	// Blind may be nil. It reports that the routes are empty because nobody has
+	// told them yet.
+	Blind func() bool
 	// Observer may be nil.
 	Observer Observer
 	// Failed may be nil. It is told of every request that an instance, and not
