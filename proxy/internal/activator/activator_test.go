@@ -71,7 +71,8 @@ type world struct {
 	*fakeStarter
 	*Activator
 	registry *backend.Registry
-	revision uint64
+	revision uint64 // under applying
+	applying sync.Mutex
 	stop     func()
 }
 
@@ -104,6 +105,8 @@ func inBubble(t *testing.T, answer func(w *world, q question) error, f func(t *t
 
 // publish applies the app's next set.
 func (w *world) publish(instances ...string) {
+	w.applying.Lock()
+	defer w.applying.Unlock()
 	w.revision++
 	w.apply(policy, instances...)
 }
