@@ -86,27 +86,29 @@ func explainAccount(kind, name string, err error) error {
 }
 
 // Home returns the app's home: the account's, or where that cannot be used one
-// below the state dir, which is made.
-func (h Host) Home(name string, id Identity) (string, error) {
+// below the state dir, which MakeHome makes.
+func (h Host) Home(name string, id Identity) (home string, own bool) {
 	if usable(id.Home, id) {
-		return id.Home, nil
+		return id.Home, false
 	}
-	home := filepath.Join(h.StateDir, "apps", name, "home")
+	return filepath.Join(h.StateDir, "apps", name, "home"), true
+}
+
+// MakeHome makes a home below the state dir.
+func (h Host) MakeHome(home string, id Identity) error {
 	// The way there is open to be passed through; who looks into it is the user.
 	for _, dir := range []string{filepath.Dir(filepath.Dir(home)), filepath.Dir(home)} {
 		if err := makeDir(dir, 0o711); err != nil {
-			return "", err
+			return err
 		}
 	}
 	if err := makeDir(home, 0o700); err != nil {
-		return "", err
+		return err
 	}
 	if id.Switch {
-		if err := os.Lchown(home, id.UID, id.GID); err != nil {
-			return "", err
-		}
+		return os.Lchown(home, id.UID, id.GID)
 	}
-	return home, nil
+	return nil
 }
 
 // makeDir makes a folder whose permissions do not depend on the umask.

@@ -1,0 +1,318 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+
+	"github.com/roostd/roost/daemon/internal/app"
+	"github.com/roostd/roost/daemon/internal/keeper/resolve"
+	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
+	"github.com/roostd/roost/internal/rpc"
+)
+
+// ClientConfig says how the daemon reaches its keeper, and what the host is like.
+type ClientConfig struct {
+	StateDir   string
+	RunDir     string            // folder of the daemon's socket: the apps' sockets lie below it
+	AppUser    string            // runs apps that name nobody, where the daemon is root
+	ProxyGroup string            // may connect to the apps' sockets, where it exists
+	Env        map[string]string // of the daemon: PATH, LANG, TZ, TMPDIR, as far as set
+	// Exe, Args and Environ start a keeper of the same state dir. Args begin with
+	// the name that it is called by.
+	Exe     string
+	Args    []string
+	Environ []string
+	// KeeperStarted is told of each keeper that had to be started; it may be nil.
+	KeeperStarted func(pid int, why string)
+	Log           hclog.Logger
+}
+
+// Client is the daemon's end of its keeper. All but Run wait until there is one.
+type Client struct {
+	cfg  ClientConfig
+	host resolve.Host
+	conn *grpc.ClientConn
+	rpc  keeperv1.KeeperServiceClient
+
+	synced chan struct{} // closed once the records of a keeper are all here
+
+	mu        sync.Mutex
+	processes map[app.InstanceID]*Process
+	hello     *keeperv1.HelloResponse
+	running   context.Context // Run's; nil before and after it
+	tasks     sync.WaitGroup  // what Run waits for
+	started   int             // pid of a keeper that is our child and was not reaped
+	isSynced  bool
+}
+
+// NewClient returns a client; Run makes it work.
+func NewClient(cfg ClientConfig) (*Client, error) {
+	c := &Client{
+		cfg: cfg,
+		host: resolve.Host{
+			Accounts: resolve.System, StateDir: cfg.StateDir, AppUser: cfg.AppUser, Base: cfg.Env,
+			UID: os.Geteuid(), GID: os.Getegid(),
+		},
+		synced:    make(chan struct{}),
+		processes: map[app.InstanceID]*Process{},
+	}
+	conn, err := grpc.NewClient("passthrough:///keeper", append(rpc.DialOptions(),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return dialPrivate(ctx, socketPath(cfg.StateDir))
+		}),
+		// A keeper that was started again is to be found at once.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 5 * time.Millisecond, Multiplier: 2, MaxDelay: 100 * time.Millisecond},
+			MinConnectTimeout: startTimeout,
+		}),
+		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))...)
+	if err != nil {
+		return nil, err
+	}
+	c.conn, c.rpc = conn, keeperv1.NewKeeperServiceClient(conn)
+	return c, nil
+}
+
+// Close ends the use of a client whose Run has ended, or never was.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// retryKeeper is how often a keeper that cannot be started is tried again.
+const retryKeeper = time.Second
+
+// Run keeps a keeper there and follows what it tells. It fails where at its
+// beginning there is none to be had, or one that speaks another protocol; later
+// it tries again.
+func (c *Client) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer c.stop(cancel)
+	c.mu.Lock()
+	c.running = ctx
+	c.mu.Unlock()
+	for {
+		err := c.session(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !c.hasSynced() {
+			return err
+		}
+		c.cfg.Log.Warn("lost the keeper", "error", err)
+		if _, ok := errors.AsType[*startError](err); ok {
+			t := time.NewTimer(retryKeeper)
+			select {
+			case <-ctx.Done():
+			case <-t.C:
+			}
+			t.Stop()
+		}
+	}
+}
+
+// stop ends all that Run and what was called meanwhile have started.
+func (c *Client) stop(cancel func()) {
+	cancel()
+	c.mu.Lock()
+	c.running = nil
+	all := slices.Collect(maps.Values(c.processes))
+	c.mu.Unlock()
+	for _, p := range all {
+		p.closeNotify()
+	}
+	c.tasks.Wait()
+}
+
+func (c *Client) hasSynced() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.isSynced
+}
+
+// session is the time with one keeper.
+func (c *Client) session(ctx context.Context) error {
+	if err := c.ensure(ctx); err != nil {
+		return err
+	}
+	hello, err := c.rpc.Hello(ctx, &keeperv1.HelloRequest{})
+	if err != nil {
+		return err
+	}
+	if hello.GetProtocol() != Protocol {
+		return fmt.Errorf("the keeper (pid %d, version %s) speaks protocol %d, this roostd %d: stop it with the roostd that started it",
+			hello.GetPid(), hello.GetVersion(), hello.GetProtocol(), Protocol)
+	}
+	c.mu.Lock()
+	c.hello = hello
+	c.mu.Unlock()
+	watch, err := c.rpc.Watch(ctx, &keeperv1.WatchRequest{})
+	if err != nil {
+		return err
+	}
+	seen := map[app.InstanceID]bool{}
+	for {
+		m, err := watch.Recv()
+		switch {
+		case err != nil:
+			return err
+		case m.GetSynced():
+			if err := c.sync(ctx, seen); err != nil {
+				return err
+			}
+		case m.GetRecord() != nil:
+			c.apply(m.GetRecord())
+			seen[app.InstanceID(m.GetRecord().GetInstance())] = true
+		}
+	}
+}
+
+// sync ends the first part of a watch: what was known and is not among the records
+// seen is lost, unless it was launched while they were sent.
+func (c *Client) sync(ctx context.Context, seen map[app.InstanceID]bool) error {
+	c.mu.Lock()
+	var missing []*Process
+	for id, p := range c.processes {
+		if !seen[id] && p.launched() {
+			missing = append(missing, p)
+		}
+	}
+	c.mu.Unlock()
+	if len(missing) > 0 {
+		list, err := c.rpc.List(ctx, &keeperv1.ListRequest{})
+		if err != nil {
+			return err
+		}
+		there := map[app.InstanceID]bool{}
+		for _, r := range list.GetRecords() {
+			there[app.InstanceID(r.GetInstance())] = true
+		}
+		for _, p := range missing {
+			if !there[p.id] {
+				p.lose()
+			}
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.isSynced {
+		c.isSynced = true
+		close(c.synced)
+	}
+	return nil
+}
+
+// process returns the process of an id and makes it where it is new.
+func (c *Client) process(id app.InstanceID) *Process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.processes[id]
+	if p == nil {
+		p = newProcess(c, id)
+		c.processes[id] = p
+	}
+	return p
+}
+
+func (c *Client) apply(r *keeperv1.Record) {
+	c.process(app.InstanceID(r.GetInstance())).apply(r)
+}
+
+func (c *Client) drop(id app.InstanceID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.processes, id)
+}
+
+// spawn runs f, which must end with its context, as a part of Run.
+func (c *Client) spawn(f func(ctx context.Context)) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running == nil {
+		return false
+	}
+	ctx := c.running
+	c.tasks.Go(func() { f(ctx) })
+	return true
+}
+
+// wait waits until there is a keeper, and all that it knows is known here.
+func (c *Client) wait(ctx context.Context) error {
+	select {
+	case <-c.synced:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Recover returns the processes of which there is a record, once all are here.
+func (c *Client) Recover(ctx context.Context) ([]*Process, error) {
+	if err := c.wait(ctx); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []*Process
+	for _, p := range c.processes {
+		if p.launched() {
+			list = append(list, p)
+		}
+	}
+	return list, nil
+}
+
+// Owner names the instance that a process is a member of.
+func (c *Client) Owner(ctx context.Context, pid int) (app.InstanceID, bool) {
+	resp, err := c.rpc.Owner(ctx, &keeperv1.OwnerRequest{Pid: int32(pid)})
+	if err != nil || resp.GetInstance() == "" {
+		return "", false
+	}
+	return app.InstanceID(resp.GetInstance()), true
+}
+
+// Token returns the token of an instance that has a record.
+func (c *Client) Token(instance string) (string, bool) {
+	c.mu.Lock()
+	p := c.processes[app.InstanceID(instance)]
+	c.mu.Unlock()
+	if p == nil || !p.launched() {
+		return "", false
+	}
+	return p.Info().Token, true
+}
+
+// KeeperInfo is what keeper there is.
+type KeeperInfo struct {
+	PID       int
+	Version   string
+	Abilities map[string]string // lane, log_dir
+}
+
+// Keeper tells what keeper there is; false before the first.
+func (c *Client) Keeper() (KeeperInfo, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.hello == nil {
+		return KeeperInfo{}, false
+	}
+	return KeeperInfo{PID: int(c.hello.GetPid()), Version: c.hello.GetVersion(), Abilities: c.hello.GetAbilities()}, true
+}
+
+// Shutdown ends the keeper: with kill at once, with all that still runs, else when
+// the last instance has ended. Run must be ended after it, or starts another.
+func (c *Client) Shutdown(ctx context.Context, kill bool) error {
+	_, err := c.rpc.Shutdown(ctx, &keeperv1.ShutdownRequest{Kill: kill}, grpc.WaitForReady(false))
+	return err
+}
+
+// ResolveDir returns dir with its links resolved; it must be a folder.
+func (c *Client) ResolveDir(dir string) (string, error) { return resolve.Dir(dir) }

@@ -1,0 +1,217 @@
+package keeper
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"go.uber.org/goleak"
+
+	"github.com/roostd/roost/daemon/internal/app"
+	"github.com/roostd/roost/daemon/internal/keeper/keepertest"
+)
+
+// keeperVariable makes the test binary a keeper; its value is the Config.
+const keeperVariable = "ROOST_TEST_KEEPER"
+
+func TestMain(m *testing.M) {
+	keepertest.Main()
+	if text, ok := os.LookupEnv(keeperVariable); ok {
+		os.Exit(runKeeper(text))
+	}
+	defer keepertest.Clean()
+	goleak.VerifyTestMain(m)
+}
+
+func runKeeper(text string) int {
+	var cfg Config
+	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
+		panic(err)
+	}
+	cfg.Log = hclog.New(&hclog.LoggerOptions{Level: hclog.Info})
+	if err := Run(context.Background(), cfg); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// fixture is a keeper and a client of it.
+type fixture struct {
+	tb     testing.TB
+	state  string
+	client *Client
+	keeper Config
+}
+
+func newConfig(tb testing.TB, lane string) Config {
+	tb.Helper()
+	exec, err := keepertest.Exec()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	state := tb.TempDir()
+	return Config{
+		StateDir: state, LogDir: filepath.Join(state, "logs"), Exec: exec, Lane: lane, Log: hclog.NewNullLogger(),
+		Idle: time.Minute,
+	}
+}
+
+// newFixture runs a keeper in this process, and its client.
+func newFixture(tb testing.TB, lane string) *fixture {
+	tb.Helper()
+	f := &fixture{tb: tb, keeper: newConfig(tb, lane)}
+	f.state = f.keeper.StateDir
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, f.keeper) }()
+	tb.Cleanup(func() {
+		defer cancel()
+		if err := <-ended; err != nil {
+			tb.Errorf("keeper: %v", err)
+		}
+	})
+	f.await(func() bool { return try(tb.Context(), socketPath(f.state)) == nil })
+	f.connect()
+	tb.Cleanup(func() {
+		if err := f.client.Shutdown(context.Background(), true); err != nil {
+			tb.Errorf("shutdown: %v", err)
+		}
+	})
+	return f
+}
+
+// connect makes the fixture's client and runs it until the test's end.
+func (f *fixture) connect() (stop func()) {
+	f.tb.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		f.tb.Fatal(err)
+	}
+	text, _ := json.Marshal(f.keeper)
+	c, err := NewClient(ClientConfig{
+		StateDir: f.state, RunDir: filepath.Join(f.state, "run"), Env: map[string]string{"PATH": "/usr/bin:/bin"},
+		Exe: self, Args: []string{"roostd", "keeper"}, Environ: []string{keeperVariable + "=" + string(text)},
+		Log: hclog.NewNullLogger(),
+	})
+	if err != nil {
+		f.tb.Fatal(err)
+	}
+	f.client = c
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-ended; err != nil {
+			f.tb.Errorf("client: %v", err)
+		}
+		c.Close()
+	}
+	f.tb.Cleanup(stop)
+	return stop
+}
+
+// await waits until a condition holds that nothing signals.
+func (f *fixture) await(cond func() bool) {
+	f.tb.Helper()
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-deadline.C:
+			f.tb.Fatal("waited in vain")
+		case <-tick.C:
+		}
+	}
+}
+
+func (f *fixture) wait(c <-chan struct{}) {
+	f.tb.Helper()
+	select {
+	case <-c:
+	case <-time.After(20 * time.Second):
+		f.tb.Fatal("waited in vain")
+	}
+}
+
+var ids int
+
+// spec is for this test's binary as the app of a name.
+func (f *fixture) spec(name string) app.Launch {
+	f.tb.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		f.tb.Fatal(err)
+	}
+	ids++
+	return app.Launch{
+		ID: app.InstanceID(fmt.Sprintf("instance%08d", ids)), Generation: 3, Dir: "/", Port: 20001, Token: "secret-token",
+		Spec: app.Spec{
+			Name: "web", Command: []string{self}, Dir: "/", Umask: "022",
+			Env:    map[string]string{keepertest.Variable: name},
+			Listen: app.Listen{Mode: app.ListenPort},
+		},
+		Notes: map[string]string{"note": "kept"},
+	}
+}
+
+func (f *fixture) launch(l app.Launch) *Process {
+	f.tb.Helper()
+	p, err := f.client.Launch(f.tb.Context(), l)
+	if err != nil {
+		f.tb.Fatal(err)
+	}
+	return p
+}
+
+func (f *fixture) output(p *Process, stream string) string {
+	f.tb.Helper()
+	data, err := os.ReadFile(filepath.Join(f.keeper.LogDir, "web", string(p.id), stream+".0"))
+	if err != nil {
+		f.tb.Fatal(err)
+	}
+	return string(data)
+}
+
+// pids reads what an app of keepertest that starts others has written.
+func (f *fixture) pids(file string) []string {
+	f.tb.Helper()
+	f.await(func() bool { _, err := os.Stat(file + ".done"); return err == nil })
+	data, err := os.ReadFile(file)
+	if err != nil {
+		f.tb.Fatal(err)
+	}
+	return strings.Fields(string(data))
+}
+
+func runs(pid string) bool {
+	data, err := os.ReadFile("/proc/" + pid + "/stat")
+	return err == nil && !strings.Contains(string(data), ") Z ")
+}
+
+// assertNothingLeft checks that nothing of a launch that failed, or was forgotten,
+// is left.
+func (f *fixture) assertNothingLeft(id app.InstanceID) {
+	f.tb.Helper()
+	for _, path := range []string{
+		instanceDir(f.state, string(id)), filepath.Join(f.state, "run", "i", string(id)),
+	} {
+		if _, err := os.Lstat(path); !os.IsNotExist(err) {
+			f.tb.Errorf("%s is left, %v", path, err)
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxKeeperLog is how large keeper.log may be when a keeper starts; a larger one
+	// is moved to keeper.log.1.
+	maxKeeperLog = 1 << 20
+	// startTimeout is how long a keeper may take to answer.
+	startTimeout = 10 * time.Second
+)
+
+// startError is why no keeper could be started.
+type startError struct{ err error }
+
+func (e *startError) Error() string { return "cannot start the keeper: " + e.err.Error() }
+
+func (e *startError) Unwrap() error { return e.err }
+
+// ensure returns once a keeper answers at the socket, and starts one where none is.
+func (c *Client) ensure(ctx context.Context) error {
+	path := socketPath(c.cfg.StateDir)
+	err := try(ctx, path)
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	why := c.reapKeeper()
+	pid, log, err := c.startKeeper()
+	if err != nil {
+		return &startError{err}
+	}
+	c.cfg.Log.Info("started a keeper", "pid", pid, "log", log)
+	if c.cfg.KeeperStarted != nil {
+		c.cfg.KeeperStarted(pid, why)
+	}
+	if err := c.waitKeeper(ctx, path, log); err != nil {
+		return &startError{err}
+	}
+	return nil
+}
+
+func try(ctx context.Context, path string) error {
+	conn, err := dialPrivate(ctx, path)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// startKeeper starts a keeper in a session of its own, which neither a terminal's
+// Ctrl-C nor this daemon's end reaches, and writes its log to a file.
+func (c *Client) startKeeper() (pid int, log string, err error) {
+	log = filepath.Join(c.cfg.StateDir, "keeper.log")
+	if info, err := os.Stat(log); err == nil && info.Size() > maxKeeperLog {
+		_ = os.Rename(log, log+".1")
+	}
+	out, err := os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return 0, log, err
+	}
+	defer out.Close()
+	cmd := &exec.Cmd{
+		Path: c.cfg.Exe, Args: c.cfg.Args, Env: c.cfg.Environ, Dir: "/", Stdout: out, Stderr: out,
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if cmd.Env == nil {
+		cmd.Env = []string{} // not the daemon's: what is secret in it is nobody's business
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, log, err
+	}
+	pid = cmd.Process.Pid
+	c.mu.Lock()
+	c.started = pid
+	c.mu.Unlock()
+	// It outlives us as a rule; where it does not, reapKeeper waits for it.
+	return pid, log, cmd.Process.Release()
+}
+
+// waitKeeper waits until the keeper that was started answers, or has ended.
+func (c *Client) waitKeeper(ctx context.Context, path, log string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("it does not answer: see "+log))
+	defer cancel()
+	const every = 2 * time.Millisecond
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if try(ctx, path) == nil {
+			return nil
+		}
+		if how := c.reapKeeper(); how != "" {
+			return fmt.Errorf("it ended (%s): %s", how, lastLine(log))
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// reapKeeper takes the status of a keeper of ours that has ended, and says how it
+// did; "" where none has.
+func (c *Client) reapKeeper() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.started == 0 {
+		return ""
+	}
+	var ws unix.WaitStatus
+	pid, err := unix.Wait4(c.started, &ws, unix.WNOHANG, nil)
+	if err == nil && pid == 0 {
+		return ""
+	}
+	c.started = 0
+	switch {
+	case err != nil:
+		return err.Error()
+	case ws.Signaled():
+		return "killed by " + unix.SignalName(ws.Signal())
+	}
+	return fmt.Sprintf("exit code %d", ws.ExitStatus())
+}
+
+// lastLine returns the end of a log, for people.
+func lastLine(log string) string {
+	f, err := os.Open(log)
+	if err != nil {
+		return "see " + log
+	}
+	defer f.Close()
+	const tail = 2048
+	if info, err := f.Stat(); err == nil && info.Size() > tail {
+		_, _ = f.Seek(-tail, io.SeekEnd)
+	}
+	data, _ := io.ReadAll(io.LimitReader(f, tail))
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	if last := lines[len(lines)-1]; last != "" {
+		return last
+	}
+	return "see " + log
+}
