@@ -145,7 +145,10 @@ func (f *fakeDaemon) GetInfo(context.Context, *roostv1.GetInfoRequest) (*roostv1
 }
 
 func (f *fakeDaemon) Shutdown(_ context.Context, req *roostv1.ShutdownRequest) (*roostv1.ShutdownResponse, error) {
-	if err := f.mayWrite(); err != nil {
+	f.mu.Lock()
+	err := f.mayWrite()
+	f.mu.Unlock()
+	if err != nil {
 		return nil, err
 	}
 	go f.shutdown()

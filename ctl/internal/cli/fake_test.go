@@ -18,7 +18,9 @@ import (
 	roostv1 "github.com/roostd/roost/gen/roost/v1"
 )
 
-// fakeDaemon is a daemon in memory. What an app does is in its command's first
+// fakeDaemon is a daemon in memory. What it answers are copies: gRPC reads them
+// after the lock is gone.
+// What an app does is in its command's first
 // word: "fail" fails its rollouts, "hang" never ends them, "slow" takes a few
 // steps, "warn" gets a warning, "superseded" is taken over; anything else runs.
 type fakeDaemon struct {
@@ -101,7 +103,7 @@ func (f *fakeDaemon) ApplyApps(_ context.Context, req *roostv1.ApplyAppsRequest)
 			delete(f.apps, name)
 		}
 	}
-	return resp, nil
+	return proto.CloneOf(resp), nil
 }
 
 func (f *fakeDaemon) validate(specs []*roostv1.AppSpec) error {
@@ -201,7 +203,7 @@ func (f *fakeDaemon) GetApp(_ context.Context, req *roostv1.GetAppRequest) (*roo
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	a, err := f.find(req.GetName())
-	return &roostv1.GetAppResponse{App: a}, err
+	return &roostv1.GetAppResponse{App: proto.CloneOf(a)}, err
 }
 
 func (f *fakeDaemon) ListApps(context.Context, *roostv1.ListAppsRequest) (*roostv1.ListAppsResponse, error) {
@@ -209,7 +211,7 @@ func (f *fakeDaemon) ListApps(context.Context, *roostv1.ListAppsRequest) (*roost
 	defer f.mu.Unlock()
 	resp := &roostv1.ListAppsResponse{}
 	for _, name := range slices.Sorted(maps.Keys(f.apps)) {
-		resp.Apps = append(resp.Apps, f.apps[name])
+		resp.Apps = append(resp.Apps, proto.CloneOf(f.apps[name]))
 	}
 	return resp, nil
 }
@@ -226,7 +228,8 @@ func (f *fakeDaemon) write(name string, change func(*roostv1.App)) (*roostv1.App
 		return nil, "", err
 	}
 	change(a)
-	return a, f.begin(a), nil
+	id := f.begin(a)
+	return proto.CloneOf(a), id, nil
 }
 
 func (f *fakeDaemon) StartApp(_ context.Context, req *roostv1.StartAppRequest) (*roostv1.StartAppResponse, error) {
@@ -278,7 +281,8 @@ func (f *fakeDaemon) RollbackApp(_ context.Context, req *roostv1.RollbackAppRequ
 	for i, g := range f.history[req.GetName()] {
 		if g.GetNumber() == req.GetGeneration() || req.GetGeneration() == 0 && i == 1 {
 			a = f.accept(g.GetSpec(), a)
-			return &roostv1.RollbackAppResponse{App: a, RolloutId: f.begin(a)}, nil
+			id := f.begin(a)
+			return &roostv1.RollbackAppResponse{App: proto.CloneOf(a), RolloutId: id}, nil
 		}
 	}
 	return nil, fakeError(codes.NotFound, "NOT_FOUND", "%s has no generation %d: see roostctl history %s", req.GetName(), req.GetGeneration(), req.GetName())
@@ -290,12 +294,13 @@ func (f *fakeDaemon) ListGenerations(_ context.Context, req *roostv1.ListGenerat
 	if _, err := f.find(req.GetName()); err != nil {
 		return nil, err
 	}
-	return &roostv1.ListGenerationsResponse{Generations: f.history[req.GetName()]}, nil
+	return proto.CloneOf(&roostv1.ListGenerationsResponse{Generations: f.history[req.GetName()]}), nil
 }
 
 func (f *fakeDaemon) WatchRollout(req *roostv1.WatchRolloutRequest, s roostv1.AppService_WatchRolloutServer) error {
 	f.mu.Lock()
 	end, ok := f.rollouts[req.GetRolloutId()]
+	end = proto.CloneOf(end)
 	f.mu.Unlock()
 	if !ok {
 		return fakeError(codes.NotFound, "NOT_FOUND", "no rollout %q is known", req.GetRolloutId())
