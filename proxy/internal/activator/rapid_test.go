@@ -96,7 +96,7 @@ func play(t *testing.T, w *world, steps []string) (outs []<-chan outcome, connec
 			time.Sleep(8 * time.Second)
 		}
 	}
-	time.Sleep(2 * time.Second) // those that leave have left
+	time.Sleep(3 * time.Second) // those that leave have left
 	return outs, connected
 }
 

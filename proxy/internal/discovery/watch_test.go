@@ -112,8 +112,8 @@ func TestWatch_ReconnectsSoon(t *testing.T) {
 			defer r.serve(d)()
 			back := time.Now()
 			<-r.Synced()
-			if took := time.Since(back); took > time.Second {
-				t.Errorf("synced %v after the daemon was back from %v, want less than 1s", took, down)
+			if took := time.Since(back); took > 700*time.Millisecond {
+				t.Errorf("synced %v after the daemon was back from %v, want less than 0.7s", took, down)
 			}
 		})
 	}
