@@ -31,6 +31,9 @@ const (
 	exitUsage  = 2
 )
 
+// patience is as long as a request waits for the daemon elsewhere.
+const patience = 10 * time.Second
+
 // errFailed marks what is no fault of the command line.
 var errFailed = errors.New("")
 
@@ -172,6 +175,7 @@ func (f *flags) run(ctx context.Context) error {
 	f.version = version
 	f.sockets = rpc.Sockets{UID: os.Getuid(), RuntimeDir: os.Getenv("XDG_RUNTIME_DIR")}
 	f.stdout = os.Stdout
+	f.patience = patience
 	reopen := make(chan os.Signal, 1)
 	signal.Notify(reopen, syscall.SIGHUP)
 	f.reopen = reopen

@@ -29,7 +29,8 @@ type config struct {
 	stateDir        string
 	trustedProxies  []netip.Prefix
 	drainTimeout    time.Duration
-	accessLog       string // "off", "-" for stdout, or a path
+	patience        time.Duration // for the daemon to name the apps, see awaitApps
+	accessLog       string        // "off", "-" for stdout, or a path
 	accessLogFormat observe.Format
 	stdout          io.Writer
 	reopen          <-chan os.Signal // the access log is to be opened anew
@@ -37,14 +38,9 @@ type config struct {
 	log             hclog.Logger
 }
 
-// A proxy that starts takes connections at once but reads their requests only
-// when it knows the apps, or every app would be unknown for a moment: it waits
-// for the daemon, but not for one that is not there. Where it has a snapshot of
-// its own it can do without.
-const (
-	patience             = 10 * time.Second
-	patienceWithSnapshot = 250 * time.Millisecond
-)
+// patienceWithSnapshot is how long a proxy that knows apps of its own waits for
+// the daemon's.
+const patienceWithSnapshot = 250 * time.Millisecond
 
 // run runs a proxy until ctx ends and everything that was open has ended too, or
 // was cut after the drain timeout.
@@ -83,7 +79,7 @@ func run(ctx context.Context, c config) error {
 		serving.Observer = accessLog
 		tasks = append(tasks, rungroup.Task{Name: "access log", Run: accessLog.Run})
 	}
-	s := &service{link: link, server: forward.NewServer(serving), listeners: listeners, log: c.log}
+	s := &service{link: link, server: forward.NewServer(serving), listeners: listeners, patience: c.patience, log: c.log}
 	return s.run(ctx, tasks)
 }
 
@@ -92,6 +88,7 @@ type service struct {
 	link      *discovery.Link
 	server    *forward.Server
 	listeners []net.Listener
+	patience  time.Duration
 	log       hclog.Logger
 }
 
@@ -126,11 +123,13 @@ func (s *service) serve(ctx context.Context) error {
 	return rungroup.Run(ctx, tasks...)
 }
 
-// awaitApps waits until the apps are known, for as long as that is worth it.
+// awaitApps waits until the apps are known. A proxy that starts takes connections
+// at once, but read their requests it must not: every app would be unknown for a
+// moment. It does not wait for long for a daemon that is not there.
 func (s *service) awaitApps(ctx context.Context) {
-	limit := patienceWithSnapshot
-	if s.link.Blind() {
-		limit = patience
+	limit := s.patience
+	if !s.link.Blind() {
+		limit = min(limit, patienceWithSnapshot)
 	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()

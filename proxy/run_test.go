@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,7 +34,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // host is a proxy as run starts it, with what is around it.
 type host struct {
 	*testing.T
-	dir    string
+	dir string
+	// patience of the proxy; 0 is plenty.
+	patience time.Duration
+	// drain of the proxy; 0 is plenty.
+	drain  time.Duration
 	url    string
 	access syncBuffer
 	// stop ends the proxy and returns what run did.
@@ -91,8 +96,9 @@ func (h *host) start() {
 	logs := newLogReader()
 	c := config{
 		listen: []string{"127.0.0.1:0"}, daemon: "unix://" + h.socket(), stateDir: filepath.Join(h.dir, "state"),
-		drainTimeout: 10 * time.Second, accessLog: "-", accessLogFormat: observe.JSON, stdout: &h.access, version: "v1",
-		log: hclog.New(&hclog.LoggerOptions{JSONFormat: true, Level: hclog.Debug, Output: logs}),
+		drainTimeout: cmp.Or(h.drain, time.Minute), accessLog: "-", accessLogFormat: observe.JSON, stdout: &h.access, version: "v1",
+		patience: cmp.Or(h.patience, time.Minute),
+		log:      hclog.New(&hclog.LoggerOptions{JSONFormat: true, Level: hclog.Debug, Output: logs}),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, c) }()
@@ -371,6 +377,27 @@ func TestRun_EndFinishesWhatIsOpenAndSaysGoodbye(t *testing.T) {
 	}
 }
 
+func TestRun_RequestThatWaitsPastTheDrainIsToldSo(t *testing.T) {
+	h := newHost(t)
+	h.drain = 50 * time.Millisecond
+	d := fakedaemon.New(1, cold("shop", 1))
+	asked := make(chan struct{})
+	d.OnActivate = func(ctx context.Context, _ *roostv1.ActivateRequest) (*roostv1.ActivateResponse, error) {
+		close(asked)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	h.serve(d)
+	h.start()
+	var wg sync.WaitGroup
+	wg.Go(func() { h.want("shop", 503, "shutting-down", "") })
+	<-asked
+	if err := h.stop(); err != nil {
+		t.Errorf("run = %v", err)
+	}
+	wg.Wait()
+}
+
 func TestRun_Faults(t *testing.T) {
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -393,6 +420,55 @@ func TestRun_Faults(t *testing.T) {
 		if err := run(t.Context(), c); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("run = %v, want it to say %q", err, says)
 		}
+	}
+}
+
+func TestRun_RequestsWaitUntilTheAppsAreKnown(t *testing.T) {
+	h := newHost(t)
+	d := fakedaemon.New(1, h.instance("shop", "i1", 1, says("hello")))
+	d.Hold()
+	h.serve(d)
+	h.start()
+	var wg sync.WaitGroup
+	wg.Go(func() { h.want("shop", 200, "", "hello") })
+	d.Await(t.Context(), 0, func(m *roostv1.ReportRequest) bool { return m.GetHello() != nil })
+	d.Release()
+	wg.Wait()
+}
+
+func TestRun_WithoutRoutesNothingIsSaidToBeMissing(t *testing.T) {
+	h := newHost(t)
+	h.patience = time.Millisecond
+	h.start()
+	h.want("shop", 503, "daemon-unreachable", "")
+	h.serve(fakedaemon.New(1))
+	h.await(func() bool { resp, _ := h.get("shop", "/"); return resp.StatusCode == http.StatusNotFound })
+}
+
+func TestRun_FailedInstanceIsNamedAndReported(t *testing.T) {
+	h := newHost(t)
+	// Nothing listens there any more.
+	gone := httptest.NewServer(nil)
+	address := gone.Listener.Addr().String()
+	gone.Close()
+	dead := cold("shop", 1)
+	dead.Endpoints = []*roostv1.Endpoint{{Instance: "dead", Address: address}}
+	d := fakedaemon.New(1, dead)
+	ready := h.instance("shop", "next", 2, says("hello"))
+	ready.Epoch = 1
+	d.OnActivate = func(context.Context, *roostv1.ActivateRequest) (*roostv1.ActivateResponse, error) {
+		return &roostv1.ActivateResponse{Set: ready}, nil
+	}
+	h.serve(d)
+	h.start()
+	h.want("shop", 200, "", "hello")
+	if asked := d.Asked(); len(asked) != 1 || !slices.Equal(asked[0].GetFailedInstances(), []string{"dead"}) {
+		t.Errorf("asked %v, want once, naming the dead instance", asked)
+	}
+	m, _ := d.Await(t.Context(), 0, func(m *roostv1.ReportRequest) bool { return m.GetFailure() != nil })
+	f := m.GetFailure()
+	if f.GetApp() != "shop" || f.GetInstance() != "dead" || f.GetKind() != roostv1.FailureKind_FAILURE_KIND_REFUSED {
+		t.Errorf("reported %v", f)
 	}
 }
 

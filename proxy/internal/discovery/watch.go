@@ -31,13 +31,22 @@ func (l *Link) watch(ctx context.Context) error {
 		}
 		if err.Error() != said { // once, not four times a second
 			said = err.Error()
-			l.log.Warn("daemon link", "state", "stale", "error", err)
+			l.log.Warn("daemon link", "state", l.lostState(), "error", err)
 		}
 		l.conn.ResetConnectBackoff()
 		if !sleep(ctx, pause.next()) {
 			return nil
 		}
 	}
+}
+
+// lostState is what a link without a daemon is: stale, with what was known last,
+// or still connecting.
+func (l *Link) lostState() string {
+	if l.Blind() {
+		return "connecting"
+	}
+	return "stale"
 }
 
 // watchOnce follows one stream to its end, which always has an error. It reports
