@@ -1,0 +1,278 @@
+package logs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/roostd/roost/daemon/internal/app"
+)
+
+func openEvents(t testing.TB, dir string) *Events {
+	t.Helper()
+	e, err := OpenEvents(EventsConfig{Dir: dir, Token: func(string) (string, bool) { return token, true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	return e
+}
+
+func record1(e *Events, name, message string) {
+	e.Record(app.Event{ID: app.EventInstanceReady, App: name, Instance: "i1", Severity: app.Info, Message: message})
+}
+
+func readEvents(t testing.TB, e *Events, q EventQuery) (all []app.Event) {
+	t.Helper()
+	err := e.ReadEvents(t.Context(), q, func(ev app.Event) error { all = append(all, ev); return nil }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func messages(all []app.Event) string {
+	var list []string
+	for _, e := range all {
+		list = append(list, e.Message)
+	}
+	return strings.Join(list, " ")
+}
+
+func TestEvents_KeepEverythingOverARestart(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "events")
+	want := app.Event{
+		ID: app.EventStartFailed, Time: time.Now().UTC().Round(0), App: "web", Instance: "i1", Actor: "uid 0",
+		Severity: app.Error, Message: "line 1\nline 2", Attributes: map[string]string{"step": "port"},
+	}
+	openEvents(t, dir).Record(want)
+	all := readEvents(t, openEvents(t, dir), EventQuery{})
+	if len(all) != 1 || all[0].Cursor == "" {
+		t.Fatalf("%+v", all)
+	}
+	all[0].Cursor = ""
+	if fmt.Sprint(all[0]) != fmt.Sprint(want) {
+		t.Errorf("got %+v, want %+v", all[0], want)
+	}
+}
+
+func TestEvents_HideTheToken(t *testing.T) {
+	dir := t.TempDir()
+	e := openEvents(t, dir)
+	e.Record(app.Event{ID: app.EventStartFailed, Instance: "i1", Message: "a " + token, Attributes: map[string]string{"output": token}})
+	all := readEvents(t, e, EventQuery{})
+	if all[0].Message != "a ***" || all[0].Attributes["output"] != redacted {
+		t.Errorf("%+v", all[0])
+	}
+	if b, _ := os.ReadFile(filepath.Join(dir, "events.0")); strings.Contains(string(b), token) {
+		t.Error("the token is on disk")
+	}
+}
+
+func TestEvents_Select(t *testing.T) {
+	e := openEvents(t, t.TempDir())
+	for i := range 6 {
+		record1(e, []string{"web", "api"}[i%2], fmt.Sprint(i))
+	}
+	for name, tt := range map[string]struct {
+		q    EventQuery
+		want string
+	}{
+		"all":           {EventQuery{}, "0 1 2 3 4 5"},
+		"app":           {EventQuery{App: "api"}, "1 3 5"},
+		"tail":          {EventQuery{Tail: new(2)}, "4 5"},
+		"tail 0":        {EventQuery{Tail: new(0)}, ""},
+		"long tail":     {EventQuery{Tail: new(100)}, "0 1 2 3 4 5"},
+		"tail of app":   {EventQuery{App: "web", Tail: new(2)}, "2 4"},
+		"since":         {EventQuery{Since: readEvents(t, e, EventQuery{})[3].Time}, "3 4 5"},
+		"since forever": {EventQuery{Since: time.Now().Add(time.Hour)}, ""},
+	} {
+		if got := messages(readEvents(t, e, tt.q)); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+func TestEvents_CursorGivesTheRest(t *testing.T) {
+	dir := t.TempDir()
+	e := openEvents(t, dir)
+	e.full = 300 // two or three events
+	for i := range 4 {
+		record1(e, "web", fmt.Sprint(i))
+	}
+	all := readEvents(t, e, EventQuery{})
+	for i, ev := range all {
+		got := readEvents(t, openEvents(t, dir), EventQuery{Cursor: ev.Cursor})
+		if messages(got) != messages(all[i+1:]) {
+			t.Errorf("behind %d: %q", i, messages(got))
+		}
+	}
+}
+
+func TestEvents_OldOnesGo(t *testing.T) {
+	dir := t.TempDir()
+	e := openEvents(t, dir)
+	e.full = 1000
+	var first app.Event
+	for i := range 100 {
+		record1(e, "web", fmt.Sprint(i))
+		if i == 0 {
+			first = readEvents(t, e, EventQuery{})[0]
+		}
+	}
+	segments, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(segments) != eventSegments {
+		t.Errorf("segments %q", segments)
+	}
+	all := readEvents(t, e, EventQuery{})
+	if n := len(all); n < 8 || n > 20 || all[n-1].Message != "99" {
+		t.Errorf("%d events left, the last %q", n, all[n-1].Message)
+	}
+	if got := messages(readEvents(t, e, EventQuery{Tail: new(1000)})); got != messages(all) {
+		t.Errorf("tail: %q", got)
+	}
+	err = e.ReadEvents(t.Context(), EventQuery{Cursor: first.Cursor}, nil, nil)
+	if f, ok := errors.AsType[*app.Fault](err); !ok || f.Kind != app.OutOfRange || f.Reason != app.ReasonCursorGone {
+		t.Errorf("a cursor whose events are gone: %v", err)
+	}
+}
+
+func TestEvents_CursorOfAnotherLogIsGone(t *testing.T) {
+	one, two := openEvents(t, t.TempDir()), openEvents(t, t.TempDir())
+	for range 3 {
+		record1(one, "web", "x")
+		record1(two, "web", "x")
+	}
+	cursor := readEvents(t, one, EventQuery{})[1].Cursor
+	err := two.ReadEvents(t.Context(), EventQuery{Cursor: cursor}, nil, nil)
+	if app.KindOf(err) != app.OutOfRange {
+		t.Errorf("got %v", err)
+	}
+	for _, c := range []string{"x", "AAAA", "AQ", "?"} {
+		err := one.ReadEvents(t.Context(), EventQuery{Cursor: c}, nil, nil)
+		if app.KindOf(err) != app.Invalid {
+			t.Errorf("cursor %q: %v", c, err)
+		}
+	}
+}
+
+func TestEvents_ATornOneIsDropped(t *testing.T) {
+	dir := t.TempDir()
+	record1(openEvents(t, dir), "web", "whole")
+	path := filepath.Join(dir, "events.0")
+	appendTo(t, path, []byte("\x00\x00\x00\n{\"id\":\"Instance"))
+	e := openEvents(t, dir)
+	record1(e, "web", "next")
+	if got := messages(readEvents(t, e, EventQuery{})); got != "whole next" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestEvents_LongMessagesAreCut(t *testing.T) {
+	e := openEvents(t, t.TempDir())
+	record1(e, "web", strings.Repeat("é", 20<<10))
+	if got := readEvents(t, e, EventQuery{Tail: new(1)}); len(got) != 1 || len(got[0].Message) > longestMessage+10 {
+		t.Errorf("%d events", len(got))
+	}
+}
+
+func TestEvents_Follow(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		e := openEvents(t, dir)
+		e.full = 500
+		record1(e, "web", "0")
+		var got []string
+		caught := 0
+		ctx, cancel := context.WithCancelCause(t.Context())
+		stop := errors.New("stop")
+		done := make(chan error)
+		go func() {
+			done <- e.ReadEvents(ctx, EventQuery{Follow: true},
+				func(ev app.Event) error { got = append(got, ev.Message); return nil },
+				func() error { caught = len(got); return nil })
+		}()
+		synctest.Wait()
+		if caught != 1 {
+			t.Errorf("caught up after %d events, want 1", caught)
+		}
+		want := []string{"0"}
+		for i := 1; i < 20; i++ {
+			record1(e, "web", fmt.Sprint(i))
+			want = append(want, fmt.Sprint(i))
+			if i%3 == 0 {
+				synctest.Wait()
+			}
+		}
+		synctest.Wait()
+		if !slices.Equal(got, want) {
+			t.Errorf("got %q", got)
+		}
+		cancel(stop)
+		if err := <-done; !errors.Is(err, stop) {
+			t.Errorf("ended with %v", err)
+		}
+	})
+}
+
+func TestEvents_ASlowReaderIsToldWhatItMissed(t *testing.T) {
+	e := openEvents(t, t.TempDir())
+	e.full = 1000
+	for i := range 3 {
+		record1(e, "web", fmt.Sprint(i))
+	}
+	r := &eventReader{log: e, files: e.reader(), emit: func(app.Event) error { return nil }}
+	if err := r.begin(); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		record1(e, "web", "more")
+	}
+	end, _ := e.state()
+	if err := r.readTo(t.Context(), end); app.KindOf(err) != app.OutOfRange {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRecorder_IsWhatTheSupervisorNeeds(t *testing.T) {
+	d := newDisk(t.TempDir())
+	d.write(t, "i1", Stdout, "hello\n")
+	var r interface {
+		Record(e app.Event)
+		OutputTail(name string, id app.InstanceID, most int) string
+	} = Recorder{d.store(), openEvents(t, t.TempDir())}
+	r.Record(app.Event{ID: app.EventDaemonStarted})
+	if got := r.OutputTail("web", "i1", 100); got != "hello\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func BenchmarkEvents_Record(b *testing.B) {
+	e := openEvents(b, b.TempDir())
+	for b.Loop() {
+		record1(e, "web", "instance i1 is ready at 127.0.0.1:20001")
+	}
+}
+
+func BenchmarkRead_History(b *testing.B) {
+	d := newDisk(b.TempDir())
+	line := strings.Repeat("x", 99) + "\n"
+	for range 100 {
+		d.write(b, "i1", Stdout, strings.Repeat(line, 1000))
+	}
+	s := d.store()
+	b.SetBytes(100 * 1000 * 100)
+	for b.Loop() {
+		err := s.Read(b.Context(), Query{App: "web"}, func([]Entry) error { return nil }, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}

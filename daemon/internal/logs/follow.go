@@ -1,0 +1,99 @@
+package logs
+
+import (
+	"context"
+	"time"
+)
+
+// pollEvery is how often a follower looks by itself where the kernel cannot tell
+// it of changes.
+const pollEvery = 500 * time.Millisecond
+
+// wait returns once there may be more to read, with the streams queued that it
+// may be in.
+func (r *reader) wait(ctx context.Context) error {
+	timer := time.NewTimer(r.nextLook())
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		if r.news.blind() {
+			return r.lookAtAll()
+		}
+		r.requeue(func(s *stream) bool { return s.held || len(s.buf) > 0 })
+		return nil
+	case <-r.news.wake:
+	}
+	dirty, all := r.news.take()
+	if all {
+		return r.lookAtAll()
+	}
+	for dir := range dirty {
+		if dir == r.store.instanceDir(r.query.App, "") {
+			if err := r.addNew(); err != nil {
+				return err
+			}
+		}
+	}
+	r.requeue(func(s *stream) bool { return dirty[s.dir] })
+	return nil
+}
+
+// nextLook is when something is due that no change of a file will tell of.
+func (r *reader) nextLook() time.Duration {
+	next := time.Hour
+	if r.news.blind() {
+		next = pollEvery
+	}
+	for _, in := range r.all {
+		for _, s := range in.streams {
+			if s.held {
+				next = min(next, noteDelay)
+			}
+			if len(s.buf) == 0 {
+				continue
+			}
+			if due, _, ok := r.restDue(s); ok {
+				next = min(next, max(due, time.Millisecond))
+			}
+		}
+	}
+	return next
+}
+
+// requeue queues the streams of instances that are not done, as chosen.
+func (r *reader) requeue(chosen func(*stream) bool) {
+	for _, in := range r.all {
+		if in.done {
+			continue
+		}
+		for _, s := range in.streams {
+			if chosen(s) {
+				r.queue.push(s)
+			}
+		}
+	}
+}
+
+func (r *reader) lookAtAll() error {
+	if err := r.addNew(); err != nil {
+		return err
+	}
+	for _, in := range r.all {
+		if !in.done {
+			r.news.watch(r.store.instanceDir(in.app, in.id))
+		}
+	}
+	r.requeue(func(*stream) bool { return true })
+	return nil
+}
+
+// addNew takes up instances that have begun since; all they wrote is news.
+func (r *reader) addNew() error {
+	added, err := r.discover()
+	for _, in := range added {
+		r.enter(in)
+	}
+	return err
+}

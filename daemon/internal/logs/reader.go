@@ -1,0 +1,256 @@
+package logs
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/roostd/roost/daemon/internal/app"
+)
+
+// reader is one call of Read.
+type reader struct {
+	store   *Store
+	query   Query
+	emit    func([]Entry) error
+	all     map[string]*instance
+	open    []*instance // begun, and not yet implied by the time of a cursor
+	queue   queue       // streams that may have an entry
+	time    int64       // of the newest entry
+	out     []Entry
+	size    int           // bytes of out
+	news    *subscription // of a follower
+	history bool          // what was there when the call began is still being read
+}
+
+// An emitted batch is no larger.
+const (
+	batchEntries = 256
+	batchBytes   = 64 << 10
+)
+
+func (s *Store) newReader(q Query, emit func([]Entry) error) (*reader, error) {
+	if err := q.check(); err != nil {
+		return nil, err
+	}
+	r := &reader{store: s, query: q, emit: emit, all: map[string]*instance{}, history: true}
+	if q.Follow {
+		r.news = s.watch.subscribe()
+	}
+	if err := r.begin(); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *reader) close() {
+	if r.news != nil {
+		r.news.close()
+	}
+}
+
+// begin finds the instances and where to begin in each.
+func (r *reader) begin() error {
+	var from *position
+	if r.query.Cursor != "" {
+		p, err := parseCursor(r.query.App, r.query.Cursor)
+		if err != nil {
+			return err
+		}
+		from, r.time = &p, p.time
+	}
+	added, err := r.discover()
+	if err != nil {
+		return err
+	}
+	if r.query.Instance != "" && len(added) == 0 {
+		return app.Errorf(app.NotFound, app.ReasonNotFound, r.query.App, "instance %s of app %s has no output", r.query.Instance, r.query.App)
+	}
+	if from != nil {
+		for id := range from.at {
+			if r.query.Instance == "" && r.all[id] == nil {
+				return faultCursor(r.query.App, "of instance "+id)
+			}
+		}
+	}
+	for _, in := range added {
+		if err := r.place(in, from); err != nil {
+			return err
+		}
+	}
+	if r.query.Tail != nil {
+		if err := r.tail(added, max(0, *r.query.Tail)); err != nil {
+			return err
+		}
+	}
+	for _, in := range added {
+		r.enter(in)
+	}
+	return nil
+}
+
+// discover adds the instances that are new in the app's folder.
+func (r *reader) discover() (added []*instance, err error) {
+	r.news.watch(r.store.instanceDir(r.query.App, ""))
+	ids, err := r.store.instances(r.query.App)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		if r.all[id] != nil || r.query.Instance != "" && r.query.Instance != id {
+			continue
+		}
+		if !r.store.cfg.Gone(id) {
+			r.news.watch(r.store.instanceDir(r.query.App, id))
+		}
+		in := r.store.openInstance(r.query.App, id, r.query.streams())
+		r.all[id] = in
+		added = append(added, in)
+	}
+	return added, nil
+}
+
+// enter makes an instance that was placed part of the reading.
+func (r *reader) enter(in *instance) {
+	for _, s := range in.streams {
+		s.hold = r.query.Follow
+		r.queue.push(s)
+	}
+	in.checkDone(r.store.cfg.Gone)
+	if in.begun() || in.first <= r.time {
+		r.list(in)
+	}
+}
+
+// list makes an instance one that a cursor must tell of.
+func (r *reader) list(in *instance) {
+	if !in.listed {
+		in.listed = true
+		r.open = append(r.open, in)
+	}
+}
+
+// run reads what is there, and what comes.
+func (r *reader) run(ctx context.Context, caughtUp func() error) error {
+	for {
+		if err := r.drain(ctx); err != nil {
+			return err
+		}
+		if !r.query.Follow {
+			return nil
+		}
+		if r.history {
+			r.history = false
+			if err := caughtUp(); err != nil {
+				return err
+			}
+		}
+		if err := r.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// drain emits everything that is there.
+func (r *reader) drain(ctx context.Context) error {
+	for {
+		s, ok := r.queue.pop()
+		if !ok {
+			break
+		}
+		n, partial, err := s.ready()
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			if err := r.dry(ctx, s); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := r.add(ctx, s, n, partial, false); err != nil {
+			return err
+		}
+		r.queue.push(s)
+	}
+	return r.flush(ctx)
+}
+
+// dry deals with a stream that has no whole line.
+func (r *reader) dry(ctx context.Context, s *stream) error {
+	if len(s.buf) > 0 || s.held {
+		// Entries of others may overtake these bytes: no cursor's time implies them.
+		r.list(s.instance)
+	}
+	if len(s.buf) > 0 {
+		return r.rest(ctx, s)
+	}
+	s.instance.checkDone(r.store.cfg.Gone)
+	return nil
+}
+
+// rest emits a line that has no end, if it has rested.
+func (r *reader) rest(ctx context.Context, s *stream) error {
+	due, final, ok := r.restDue(s)
+	if !ok || due > 0 {
+		return nil
+	}
+	s.rested = s.pos + int64(len(s.buf))
+	if n := s.rest(final); n > 0 {
+		if err := r.add(ctx, s, n, true, final); err != nil {
+			return err
+		}
+	}
+	if final {
+		s.instance.checkDone(r.store.cfg.Gone)
+	}
+	return nil
+}
+
+// restDue is when a line without an end is an entry, as it has rested long
+// enough, or finally as nothing follows. ok is false where there is nothing to
+// wait for.
+func (r *reader) restDue(s *stream) (d time.Duration, final, ok bool) {
+	_, when := s.end()
+	age := time.Since(when)
+	gone := r.store.cfg.Gone(s.instance.id)
+	switch {
+	case gone && (!r.query.Follow || age >= drainTime):
+		return 0, true, true
+	case s.rested < s.pos+int64(len(s.buf)):
+		return r.store.quiet - age, false, true
+	case gone:
+		return drainTime - age, true, true
+	}
+	return 0, false, false
+}
+
+// add takes an entry out of a stream.
+func (r *reader) add(ctx context.Context, s *stream, n int, partial, final bool) error {
+	e := s.take(n, partial, final)
+	r.time = max(r.time, s.time)
+	if s.instance.first == math.MaxInt64 {
+		s.instance.learnFirst()
+	}
+	r.list(s.instance)
+	e.Cursor = r.cursor()
+	r.out = append(r.out, e)
+	r.size += len(e.Data) + len(e.Cursor)
+	if len(r.out) < batchEntries && r.size < batchBytes {
+		return nil
+	}
+	return r.flush(ctx)
+}
+
+func (r *reader) flush(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if len(r.out) == 0 {
+		return nil
+	}
+	out := r.out
+	r.out, r.size = nil, 0
+	return r.emit(out)
+}

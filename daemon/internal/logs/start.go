@@ -1,0 +1,145 @@
+package logs
+
+import (
+	"bytes"
+	"errors"
+)
+
+// place sets where reading an instance begins that was there from the start.
+func (r *reader) place(in *instance, from *position) error {
+	for _, s := range in.streams {
+		if from != nil {
+			if err := s.resume(in, from); err != nil {
+				return err
+			}
+		}
+		if !r.query.Since.IsZero() {
+			if err := s.skipTo(r.query.Since.UnixNano()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// resume moves the stream to where a cursor was.
+func (s *stream) resume(in *instance, from *position) error {
+	at, listed := from.at[in.id]
+	off, known := at[s.name]
+	end, _ := s.end()
+	switch {
+	case known && (off < s.first() || off > end):
+		return faultCursor(in.app, "of instance "+in.id)
+	case known:
+		s.pos = off
+	case listed: // by a cursor of a read of the other stream
+		return s.skipTo(from.time)
+	case in.first < from.time-beganBefore:
+		s.pos = end
+	}
+	return nil
+}
+
+// skipTo leaves out the lines that began before a time.
+func (s *stream) skipTo(t int64) error {
+	off, ok := s.since(t)
+	if !ok {
+		// What comes from now on, unless a line is being written.
+		off, _ = s.end()
+	}
+	if off <= s.pos {
+		return nil
+	}
+	at, err := s.lineStart(off)
+	s.pos = max(s.pos, at)
+	return err
+}
+
+// lineStart returns where the first line begins at or behind off. Without one it
+// is off: then the rest of a line that began before comes.
+func (s *stream) lineStart(off int64) (int64, error) {
+	buf := make([]byte, chunkSize)
+	for at := off - 1; ; {
+		got, err := s.readAt(buf, at)
+		if err != nil || got.n == 0 {
+			return max(off, at), err
+		}
+		if i := bytes.IndexByte(buf[:got.n], '\n'); i >= 0 {
+			return got.off + int64(i) + 1, nil
+		}
+		at = got.off + int64(got.n)
+	}
+}
+
+// backward finds the lines of a stream from its end on.
+type backward struct {
+	*stream
+	start int64 // of the line found last; the end at first
+	found bool  // start is that of a line
+	buf   []byte
+	low   int64 // offset of buf[0]
+	batch batch // that holds start
+}
+
+// time is that of the line found, or before any is found a time that the
+// stream's newest line is not after.
+func (b *backward) time() int64 { return b.batch.time }
+
+// back returns a backward at the stream's end, false where it is empty.
+func (s *stream) back() (*backward, bool) {
+	end, _ := s.end()
+	if end <= s.pos {
+		return nil, false
+	}
+	b := &backward{stream: s, start: end, low: end}
+	b.batch, _ = s.batchOf(end - 1)
+	return b, true
+}
+
+// prev goes one line back, or a part of one that is too long, not beyond pos;
+// false where there is none.
+func (b *backward) prev() (bool, error) {
+	end := b.start
+	if end <= b.pos {
+		return false, nil
+	}
+	search := end - 1 // a line end there is the line's own
+	for {
+		if i := bytes.LastIndexByte(b.buf[:max(0, search-b.low)], '\n'); i >= 0 {
+			b.start = b.low + int64(i) + 1
+			break
+		}
+		if b.low <= b.pos {
+			b.start = b.pos
+			break
+		}
+		if end-b.low > 2*longestLine {
+			b.start = b.low + int64(b.secret.cut(b.buf, int(end-b.low-longestLine)))
+			break
+		}
+		if err := b.more(); err != nil {
+			return false, err
+		}
+	}
+	b.start = max(b.start, b.pos)
+	b.buf = b.buf[:b.start-b.low]
+	if b.start < b.batch.off {
+		b.batch, _ = b.batchOf(b.start)
+	}
+	b.found = true
+	return true, nil
+}
+
+// more reads what is before buf.
+func (b *backward) more() error {
+	chunk, err := b.readBack(make([]byte, chunkSize), b.low)
+	if err == nil && len(chunk) == 0 {
+		err = errors.New("output vanished while it was read")
+	}
+	if err != nil {
+		return err
+	}
+	b.low -= int64(len(chunk))
+	b.buf = append(chunk, b.buf...)
+	return nil
+}
