@@ -6,6 +6,8 @@ import (
 	"os/user"
 	"slices"
 	"strconv"
+
+	"google.golang.org/grpc/peer"
 )
 
 // Principal is who calls.
@@ -38,4 +40,17 @@ func With(ctx context.Context, p Principal) context.Context {
 func From(ctx context.Context) Principal {
 	p, _ := ctx.Value(principalKey{}).(Principal)
 	return p
+}
+
+// PeerOf names the process that calls, for logs.
+func PeerOf(ctx context.Context) string {
+	caller, ok := peer.FromContext(ctx)
+	if !ok {
+		return "unknown"
+	}
+	info, ok := caller.AuthInfo.(*authInfo)
+	if !ok {
+		return "unidentified"
+	}
+	return fmt.Sprintf("pid %d, uid %d", info.peer.PID, info.peer.UID)
 }

@@ -1,0 +1,74 @@
+package api
+
+import (
+	"context"
+	"time"
+)
+
+// relay sends what a blocking reader finds. The reader has a goroutine of its own
+// and waits until each step is sent, so nothing is kept for a slow client; the
+// caller's goroutine is the one sender, of heartbeats too.
+type relay[T any] struct {
+	read     func(ctx context.Context, emit func(T) error, caughtUp func() error) error
+	send     func(T) error
+	caughtUp func() error
+	beat     func() error
+}
+
+// step is what the reader wants sent.
+type step struct {
+	do   func() error
+	done chan<- error
+}
+
+// serve runs until the reader ends, ctx does, or the client is gone.
+func (r relay[T]) serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	steps := make(chan step)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- r.read(ctx,
+			func(found T) error { return pass(ctx, steps, func() error { return r.send(found) }) },
+			func() error { return pass(ctx, steps, r.caughtUp) })
+	}()
+	readerEnded, err := r.sendSteps(steps, ended)
+	cancel()
+	if !readerEnded {
+		<-ended
+	}
+	return err
+}
+
+// sendSteps sends until the reader has ended, or the client is gone.
+func (r relay[T]) sendSteps(steps <-chan step, ended <-chan error) (readerEnded bool, err error) {
+	ticker := time.NewTicker(heartbeatEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case s := <-steps:
+			err := s.do()
+			s.done <- err
+			if err != nil {
+				return false, err
+			}
+			ticker.Reset(heartbeatEvery)
+		case <-ticker.C:
+			if err := r.beat(); err != nil {
+				return false, err
+			}
+		case err := <-ended:
+			return true, err
+		}
+	}
+}
+
+// pass has a step sent and waits until it is.
+func pass(ctx context.Context, steps chan<- step, do func() error) error {
+	done := make(chan error, 1)
+	select {
+	case steps <- step{do, done}:
+		return <-done
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,201 @@
+package api
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/roostd/roost/daemon/internal/app"
+	roostv1 "github.com/roostd/roost/gen/roost/v1"
+)
+
+// faults collects what a message says and app.Spec cannot.
+type faults struct {
+	prefix string
+	list   []app.Violation
+}
+
+func (f *faults) add(field, format string, args ...any) {
+	f.list = append(f.list, app.Violation{Field: f.prefix + field, Message: fmt.Sprintf(format, args...)})
+}
+
+// specFrom translates a spec and returns its faults, with fields as in the
+// manifest. What the values may be is left to app.Spec.Validate.
+func specFrom(p *roostv1.AppSpec) (app.Spec, []app.Violation) {
+	f := &faults{prefix: "apps." + p.GetName() + "."}
+	for _, key := range p.GetRedactedEnv() {
+		f.add("env."+key, "its value was hidden from whoever read this spec: give the value, and take redacted_env out")
+	}
+	s := app.Spec{
+		Name: p.GetName(), Command: p.GetCommand(), Dir: p.GetDir(), Release: p.GetRelease(),
+		Env: p.GetEnv(), EnvFiles: p.GetEnvFiles(), User: p.GetUser(), Group: p.GetGroup(),
+		Umask: p.GetUmask(), Labels: p.GetLabels(), Instances: intFrom(p.Instances),
+		Listen: app.Listen{
+			Mode: choose(f, "listen.mode", listenModes, p.GetListen().GetMode()), Port: int(p.GetListen().GetPort()),
+		},
+		Start: app.Start{
+			When:    choose(f, "start.when", startWhens, p.GetStart().GetWhen()),
+			Timeout: f.duration("start.timeout", p.GetStart().GetTimeout()),
+		},
+		Ready: f.probe(p.GetReady()),
+		Stop: app.Stop{
+			Signal:  p.GetStop().GetSignal(),
+			Timeout: f.duration("stop.timeout", p.GetStop().GetTimeout()),
+			Drain:   f.duration("stop.drain", p.GetStop().GetDrain()),
+		},
+		Restart: f.restart(p.GetRestart()),
+		Recycle: app.Recycle{MinReady: f.duration("recycle.min_ready", p.GetRecycle().GetMinReady())},
+		Idle:    app.Idle{After: valueOr(f.duration("idle.after", p.GetIdle().GetAfter()), 0)},
+		Requests: app.Requests{
+			Timeout:      f.duration("requests.timeout", p.GetRequests().GetTimeout()),
+			QueueTimeout: f.duration("requests.queue_timeout", p.GetRequests().GetQueueTimeout()),
+			MaxBody:      p.GetRequests().GetMaxBody(),
+			WebSockets:   choose(f, "requests.websockets", webSocketDrains, p.GetRequests().GetWebsockets()),
+		},
+		Limits: app.Limits{
+			NoFile: int(p.GetLimits().GetNofile()), Memory: p.GetLimits().GetMemory(),
+			CPUMillis: f.millis("limits.cpu", p.GetLimits().GetCpu()), Pids: int(p.GetLimits().GetPids()),
+		},
+	}
+	for _, r := range p.GetRoutes() {
+		s.Routes = append(s.Routes, app.Route{Host: r.GetHost(), Path: r.GetPath(), StripPath: r.GetStripPath()})
+	}
+	if r := p.GetRecycle(); r != nil && r.Overlap != nil {
+		s.Recycle.Overlap = new(*r.Overlap)
+	}
+	if r := p.GetRequests(); r != nil {
+		s.Requests.Queue = intFrom(r.Queue)
+	}
+	return s, f.list
+}
+
+func (f *faults) restart(p *roostv1.Restart) app.Restart {
+	r := app.Restart{
+		When:       choose(f, "restart.when", restartWhens, p.GetWhen()),
+		Backoff:    f.duration("restart.backoff", p.GetBackoff()),
+		MaxBackoff: f.duration("restart.max_backoff", p.GetMaxBackoff()),
+	}
+	if p != nil {
+		r.RapidFailsPerMinute = intFrom(p.RapidFailsPerMinute)
+	}
+	return r
+}
+
+func (f *faults) probe(p *roostv1.Probe) app.Probe {
+	a := app.Probe{
+		Interval: f.duration("ready.interval", p.GetInterval()),
+		Timeout:  f.duration("ready.timeout", p.GetTimeout()),
+	}
+	switch check := p.GetCheck().(type) {
+	case *roostv1.Probe_Http:
+		a.Kind = app.ProbeHTTP
+		a.HTTP = app.HTTPCheck{
+			Path: check.Http.GetPath(), Host: check.Http.GetHost(),
+			Headers: check.Http.GetHeaders(), Status: check.Http.GetStatus(),
+		}
+	case *roostv1.Probe_Tcp:
+		a.Kind = app.ProbeTCP
+	case *roostv1.Probe_Exec:
+		a.Kind, a.Command = app.ProbeExec, check.Exec.GetCommand()
+	case *roostv1.Probe_Log:
+		a.Kind, a.Pattern = app.ProbeLog, check.Log.GetPattern()
+	case *roostv1.Probe_Notify:
+		a.Kind = app.ProbeNotify
+	}
+	return a
+}
+
+// duration translates a duration; nil is not given.
+func (f *faults) duration(field string, p *durationpb.Duration) *time.Duration {
+	if p == nil {
+		return nil
+	}
+	if err := p.CheckValid(); err != nil {
+		f.add(field, "%v", err)
+		return nil
+	}
+	return new(p.AsDuration())
+}
+
+// maxCores keeps thousandths of a core far inside an int64.
+const maxCores = 1e9
+
+// millis translates cores into thousandths of one.
+func (f *faults) millis(field string, cores float64) int64 {
+	if math.IsNaN(cores) || math.Abs(cores) > maxCores {
+		f.add(field, "%v is not a number of cores", cores)
+		return 0
+	}
+	m := int64(math.Round(cores * 1000))
+	if m == 0 && cores != 0 {
+		f.add(field, "%v is out of range: a thousandth of a core is the least", cores)
+	}
+	return m
+}
+
+// specTo translates a spec back. Env values are left out, and their keys named
+// instead, unless they may be shown.
+func specTo(s app.Spec, showEnv bool) *roostv1.AppSpec {
+	p := &roostv1.AppSpec{
+		Name: s.Name, Command: s.Command, Dir: s.Dir, Release: s.Release, EnvFiles: s.EnvFiles,
+		User: s.User, Group: s.Group, Umask: s.Umask, Labels: s.Labels, Instances: intTo(s.Instances),
+		Listen: orNil(&roostv1.Listen{Mode: choiceTo(listenModes, s.Listen.Mode), Port: int32(s.Listen.Port)}),
+		Start:  orNil(&roostv1.Start{When: choiceTo(startWhens, s.Start.When), Timeout: durationTo(s.Start.Timeout)}),
+		Ready:  orNil(probeTo(s.Ready)),
+		Stop:   orNil(&roostv1.Stop{Signal: s.Stop.Signal, Timeout: durationTo(s.Stop.Timeout), Drain: durationTo(s.Stop.Drain)}),
+		Restart: orNil(&roostv1.Restart{
+			When: choiceTo(restartWhens, s.Restart.When), RapidFailsPerMinute: intTo(s.Restart.RapidFailsPerMinute),
+			Backoff: durationTo(s.Restart.Backoff), MaxBackoff: durationTo(s.Restart.MaxBackoff),
+		}),
+		Recycle: orNil(&roostv1.Recycle{Overlap: s.Recycle.Overlap, MinReady: durationTo(s.Recycle.MinReady)}),
+		Requests: orNil(&roostv1.Requests{
+			Timeout: durationTo(s.Requests.Timeout), Queue: intTo(s.Requests.Queue),
+			QueueTimeout: durationTo(s.Requests.QueueTimeout), MaxBody: s.Requests.MaxBody,
+			Websockets: choiceTo(webSocketDrains, s.Requests.WebSockets),
+		}),
+		Limits: orNil(&roostv1.Limits{
+			Nofile: int32(s.Limits.NoFile), Memory: s.Limits.Memory,
+			Cpu: float64(s.Limits.CPUMillis) / 1000, Pids: int32(s.Limits.Pids),
+		}),
+		Routes: routesTo(s.Routes),
+	}
+	if s.Idle.After != 0 {
+		p.Idle = &roostv1.Idle{After: durationpb.New(s.Idle.After)}
+	}
+	if showEnv {
+		p.Env = s.Env
+	} else {
+		p.RedactedEnv = sortedKeys(s.Env)
+	}
+	return p
+}
+
+func routesTo(routes []app.Route) []*roostv1.Route {
+	var list []*roostv1.Route
+	for _, r := range routes {
+		list = append(list, &roostv1.Route{Host: r.Host, Path: r.Path, StripPath: r.StripPath})
+	}
+	return list
+}
+
+func probeTo(a app.Probe) *roostv1.Probe {
+	p := &roostv1.Probe{Interval: durationTo(a.Interval), Timeout: durationTo(a.Timeout)}
+	switch a.Kind {
+	case app.ProbeListen:
+	case app.ProbeHTTP:
+		p.Check = &roostv1.Probe_Http{Http: &roostv1.HttpCheck{
+			Path: a.HTTP.Path, Host: a.HTTP.Host, Headers: a.HTTP.Headers, Status: a.HTTP.Status,
+		}}
+	case app.ProbeTCP:
+		p.Check = &roostv1.Probe_Tcp{Tcp: &roostv1.TcpCheck{}}
+	case app.ProbeExec:
+		p.Check = &roostv1.Probe_Exec{Exec: &roostv1.ExecCheck{Command: a.Command}}
+	case app.ProbeLog:
+		p.Check = &roostv1.Probe_Log{Log: &roostv1.LogCheck{Pattern: a.Pattern}}
+	case app.ProbeNotify:
+		p.Check = &roostv1.Probe_Notify{Notify: &roostv1.NotifyCheck{}}
+	}
+	return p
+}
