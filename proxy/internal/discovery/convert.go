@@ -60,10 +60,10 @@ func policyFrom(p *roostv1.RequestPolicy) backend.Policy {
 }
 
 func durationFrom(d *durationpb.Duration, unset time.Duration) time.Duration {
-	if d == nil {
-		return unset
+	if v := d.AsDuration(); v > 0 {
+		return v
 	}
-	return d.AsDuration()
+	return unset
 }
 
 // ruleFrom brings a route into the form that route.Table compares with.

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/roostd/roost/proxy/internal/observe"
+)
+
+func TestFlags(t *testing.T) {
+	t.Setenv("ROOST_PROXY_DRAIN_TIMEOUT", "5s")
+	t.Setenv("ROOST_PROXY_LISTEN", "127.0.0.1:1,127.0.0.1:2")
+	t.Setenv("ROOST_PROXY_TRUSTED_PROXIES", "10.0.0.0/8")
+	var f flags
+	c := command(&f)
+	if err := c.ParseFlags([]string{"--trusted-proxies", "192.0.2.1", "--trusted-proxies=::/64", "--access-log-format", "combined"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(fromEnvironment(c.Flags()), f.parse()); err != nil {
+		t.Fatal(err)
+	}
+	if f.drainTimeout != 5*time.Second || len(f.listen) != 2 || f.accessLogFormat != observe.Combined {
+		t.Errorf("%+v", f)
+	}
+	if len(f.trustedProxies) != 2 || f.trustedProxies[0].String() != "192.0.2.1/32" {
+		t.Errorf("trusted %v, want those of the flag, which wins", f.trustedProxies)
+	}
+	for _, args := range [][]string{
+		{"--trusted-proxies", "me"}, {"--drain-timeout", "-1s"}, {"--access-log-format", "xml"}, {"--log-format", "xml"},
+		{"--log-level", "loud"}, {"--daemon", "localhost:1"}, {"--listen", ""}, {"--state-dir", ""},
+	} {
+		var f flags
+		c := command(&f)
+		if err := c.ParseFlags(args); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.parse(); err == nil || !strings.Contains(err.Error(), args[0]) {
+			t.Errorf("%v: %v, want a fault that names the flag", args, err)
+		}
+	}
+	t.Setenv("ROOST_PROXY_DRAIN_TIMEOUT", "soon")
+	if err := fromEnvironment(command(&f).Flags()); err == nil || !strings.Contains(err.Error(), "ROOST_PROXY_DRAIN_TIMEOUT") {
+		t.Errorf("%v, want a fault that names the variable", err)
+	}
+}
