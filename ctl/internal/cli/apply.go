@@ -51,7 +51,7 @@ func (p *program) apply(ctx context.Context, paths []string, o applyOptions) err
 	if len(paths) == 0 {
 		paths = []string{"."}
 	}
-	src, err := p.readSources(paths, o.baseDir)
+	src, err := p.readSources(ctx, paths, o.baseDir)
 	if err != nil {
 		return err
 	}

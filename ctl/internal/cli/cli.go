@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 
@@ -39,11 +40,12 @@ type Env struct {
 // program is one run of the command line.
 type program struct {
 	Env
-	flags  options
-	format render.Format
-	conn   *grpc.ClientConn
-	paint  render.Painter // for stdout
-	later  <-chan os.Signal
+	flags   options
+	format  render.Format
+	conn    *grpc.ClientConn
+	paint   render.Painter // for stdout
+	later   chan os.Signal // signals after the first
+	patient atomic.Bool    // the command takes them itself
 }
 
 // errInterrupted is the cause of a context that a signal ended, errTimedOut of
@@ -57,14 +59,13 @@ var (
 func Run(ctx context.Context, env Env) int {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	later := make(chan os.Signal, 4)
+	p := &program{Env: env, later: make(chan os.Signal, 4)}
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer close(done)
-	wg.Go(func() { forwardSignals(done, env.Signals, cancel, later) })
+	wg.Go(func() { p.takeSignals(done, cancel) })
 
-	p := &program{Env: env, later: later}
 	p.paint = render.Painter(isTerminal(env.Stdout) && !p.noColor())
 	root := p.root()
 	root.SetArgs(env.Args)
@@ -75,21 +76,24 @@ func Run(ctx context.Context, env Env) int {
 	return p.report(err)
 }
 
-// forwardSignals cancels the command at the first signal and hands on the ones
-// that follow, until done.
-func forwardSignals(done <-chan struct{}, in <-chan os.Signal, cancel context.CancelCauseFunc, later chan<- os.Signal) {
+// takeSignals cancels the command at the first signal, until done. The next one
+// ends the program, unless the command takes it itself.
+func (p *program) takeSignals(done <-chan struct{}, cancel context.CancelCauseFunc) {
 	for first := true; ; first = false {
 		select {
 		case <-done:
 			return
-		case s := <-in:
-			if first {
+		case s := <-p.Signals:
+			switch {
+			case first:
 				cancel(errInterrupted)
-				continue
-			}
-			select {
-			case later <- s:
-			default: // enough of them wait already
+			case !p.patient.Load():
+				os.Exit(exitFailed)
+			default:
+				select {
+				case p.later <- s:
+				default: // enough of them wait already
+				}
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -125,17 +126,24 @@ func statusMessage(s *status.Status) string {
 // violation is the daemon's word on a field.
 type violation struct{ field, message string }
 
+// violations are those of a refusal, each once: a conflict is told both as a bad
+// request and as a failed precondition.
 func violations(s *status.Status) []violation {
 	var list []violation
+	add := func(v violation) {
+		if !slices.Contains(list, v) {
+			list = append(list, v)
+		}
+	}
 	for _, d := range s.Details() {
 		switch d := d.(type) {
 		case *errdetails.BadRequest:
 			for _, v := range d.GetFieldViolations() {
-				list = append(list, violation{v.GetField(), v.GetDescription()})
+				add(violation{v.GetField(), v.GetDescription()})
 			}
 		case *errdetails.PreconditionFailure:
 			for _, v := range d.GetViolations() {
-				list = append(list, violation{v.GetSubject(), v.GetDescription()})
+				add(violation{v.GetSubject(), v.GetDescription()})
 			}
 		}
 	}

@@ -3,7 +3,9 @@ package cli
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	roostv1 "github.com/roostd/roost/gen/roost/v1"
@@ -71,7 +73,13 @@ func (p *program) confirmPrune(ctx context.Context, src *sources, req *roostv1.A
 		return usage("--prune would delete %s: say --yes to do it", names)
 	}
 	fmt.Fprintf(p.Stderr, "Delete %s? [y/N] ", names)
-	answer, err := readLine(ctx, bufio.NewReader(p.Stdin))
+	answer, err := read(ctx, func() (string, error) {
+		s, err := bufio.NewReader(p.Stdin).ReadString('\n')
+		if errors.Is(err, io.EOF) { // no answer is no
+			err = nil
+		}
+		return s, err
+	})
 	if err != nil {
 		return err
 	}
@@ -80,22 +88,6 @@ func (p *program) confirmPrune(ctx context.Context, src *sources, req *roostv1.A
 		return nil
 	}
 	return failed(exitFailed, "nothing was applied: %s would have been deleted", names)
-}
-
-// readLine reads a line, or nothing once ctx has ended. A read of a terminal
-// cannot be called off: it ends with the program.
-func readLine(ctx context.Context, r *bufio.Reader) (string, error) {
-	line := make(chan string, 1)
-	go func() {
-		s, _ := r.ReadString('\n') // the end of the input is no answer, which is no
-		line <- s
-	}()
-	select {
-	case s := <-line:
-		return s, nil
-	case <-ctx.Done():
-		return "", context.Cause(ctx)
-	}
 }
 
 func (p *program) printApplied(resp *roostv1.ApplyAppsResponse, planned bool) error {

@@ -2,10 +2,14 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -15,8 +19,6 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
-
-	"net"
 
 	roostv1 "github.com/roostd/roost/gen/roost/v1"
 	"github.com/roostd/roost/internal/rpc"
@@ -69,9 +71,11 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exit":  exitCommand,
-			"fake":  fakeCommand,
-			"until": untilCommand,
+			"ctl":     ctlCommand,
+			"exit":    exitCommand,
+			"fake":    fakeCommand,
+			"process": processCommand,
+			"until":   untilCommand,
 		},
 	})
 }
@@ -102,15 +106,29 @@ func startFake(t *testing.T, env *testscript.Env, f *fakeDaemon) (string, error)
 }
 
 // exitCommand runs a command that must end with a code: exit 3 roostctl get x.
+// The code is that of the process, so what is run in the test's own process is
+// only what neither reads standard input nor needs a terminal or a signal.
 func exitCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || args[1] != "roostctl" {
+		ts.Fatalf("usage: exit CODE roostctl [ARG...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	if got := inProcess(ts, args[2:]); got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// processCommand does what exitCommand does with a process of its own.
+func processCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exit CODE PROGRAM [ARG...]")
+		ts.Fatalf("usage: process CODE PROGRAM [ARG...]")
 	}
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	err = ts.Exec(args[1], args[2:]...)
 	got := 0
-	if e, ok := err.(interface{ ExitCode() int }); ok { //nolint:errorlint // what Exec returns, unwrapped
+	if e, ok := errors.AsType[*exec.ExitError](err); ok {
 		got = e.ExitCode()
 	} else if err != nil {
 		ts.Fatalf("%v", err)
@@ -118,6 +136,28 @@ func exitCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+}
+
+// ctlCommand runs roostctl in the test's own process; it must exit 0. Under the
+// race detector that is a hundred times faster than a process, and checks more.
+func ctlCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("say which code: exit CODE roostctl ...")
+	}
+	if code := inProcess(ts, args); code != 0 {
+		ts.Fatalf("exit code %d, want 0", code)
+	}
+}
+
+func inProcess(ts *testscript.TestScript, args []string) int {
+	var environ []string
+	for _, name := range []string{"ROOSTCTL_DAEMON", "ROOSTCTL_OUTPUT", "ROOSTCTL_TIMEOUT"} {
+		environ = append(environ, name+"="+ts.Getenv(name))
+	}
+	return Run(context.Background(), Env{
+		Args: args, Environ: environ, Dir: ts.MkAbs("."), UID: os.Getuid(), Version: "v-test",
+		Stdin: strings.NewReader(""), Stdout: ts.Stdout(), Stderr: ts.Stderr(),
+	})
 }
 
 // fakeCommand tells the fake daemon what to be like.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -34,13 +35,13 @@ type sources struct {
 // readSources reads the manifests at paths: files, folders with a roost.yaml, or
 // - for standard input. Relative paths in them start from base, or where that is
 // empty from the manifest's own folder.
-func (p *program) readSources(paths []string, base string) (*sources, error) {
+func (p *program) readSources(ctx context.Context, paths []string, base string) (*sources, error) {
 	if base != "" {
 		base = p.path(base)
 	}
 	s := &sources{}
 	for _, path := range paths {
-		src, err := p.readSource(path, base)
+		src, err := p.readSource(ctx, path, base)
 		if err != nil {
 			return nil, err
 		}
@@ -55,9 +56,9 @@ func (p *program) readSources(paths []string, base string) (*sources, error) {
 	return s, nil
 }
 
-func (p *program) readSource(path, base string) (manifest.Source, error) {
+func (p *program) readSource(ctx context.Context, path, base string) (manifest.Source, error) {
 	if path == standardInput {
-		text, err := io.ReadAll(io.LimitReader(p.Stdin, maxManifest))
+		text, err := read(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(p.Stdin, maxManifest)) })
 		return manifest.Source{Name: "standard input", Base: base, Text: text}, err
 	}
 	file := p.path(path)
@@ -76,6 +77,27 @@ func (p *program) readSource(path, base string) (manifest.Source, error) {
 		base = filepath.Dir(file)
 	}
 	return manifest.Source{Name: path, Base: base, Text: text}, nil
+}
+
+// read reads from standard input until ctx ends. A read of a terminal cannot be
+// called off: it ends with the program.
+func read[T any](ctx context.Context, from func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	got := make(chan result, 1)
+	go func() {
+		v, err := from()
+		got <- result{v, err}
+	}()
+	select {
+	case r := <-got:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, context.Cause(ctx)
+	}
 }
 
 func readLimited(file string) ([]byte, error) {

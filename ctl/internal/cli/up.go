@@ -59,7 +59,7 @@ type session struct {
 }
 
 func (p *program) up(ctx context.Context, o upOptions) error {
-	src, err := p.readSources([]string{o.file}, "")
+	src, err := p.readSources(ctx, []string{o.file}, "")
 	if err != nil {
 		return err
 	}
@@ -82,6 +82,7 @@ func (p *program) up(ctx context.Context, o upOptions) error {
 
 // run starts everything, shows it until ctx ends or a part dies, and stops it.
 func (s *session) run(ctx context.Context, src *sources, listen []string) error {
+	s.patient.Store(true)
 	// What is printed comes by streams that outlive ctx, so that the last words of
 	// apps that are being stopped are seen.
 	streams, cut := context.WithCancel(context.WithoutCancel(ctx))
