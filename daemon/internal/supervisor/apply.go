@@ -1,0 +1,335 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/roostd/roost/daemon/internal/app"
+)
+
+// ApplyRequest carries the specs that shall be the desired ones.
+type ApplyRequest struct {
+	Specs        []app.Spec
+	ValidateOnly bool              // answer as the write would, and change nothing
+	Etags        map[string]string // by app; a mismatch is app.Stale
+	Manifest     string            // kept per app, the scope of Prune
+	Prune        bool              // delete the manifest's apps that are not among the specs
+	Verify       bool              // start one instance where none runs, and roll back where that fails
+	Actor        string
+}
+
+// The actions of an ApplyResult.
+const (
+	ActionCreated   = "created"
+	ActionUnchanged = "unchanged"
+	ActionUpdated   = "updated"
+	ActionDeleted   = "deleted"
+)
+
+// ApplyResult is what an apply did to one app, or would do.
+type ApplyResult struct {
+	Name         string
+	Action       string
+	App          app.App // after the write; zero where it was deleted
+	ChangedPaths []string
+	Replaces     bool   // running instances are replaced
+	Rollout      string // to watch; "" where nothing is started, replaced or published
+	Warnings     []app.Violation
+}
+
+// draft is what an apply is about to do to one app.
+type draft struct {
+	ApplyResult
+	stored app.Stored // as it will be
+	kind   writeKind  // 0: nothing to tell
+	save   bool
+}
+
+// Apply makes the given specs the desired ones, all or none; repeating it changes
+// nothing. It fails with app.Invalid for faulty specs and folders, all faults at
+// once with fields such as "apps.web.listen.port", with app.Conflict where two
+// apps want the same route or port, and with app.Stale for an etag.
+func (s *Supervisor) Apply(ctx context.Context, req ApplyRequest) ([]ApplyResult, error) {
+	return ask(ctx, s, func() ([]ApplyResult, error) { return s.apply(req) })
+}
+
+func (s *Supervisor) apply(req ApplyRequest) ([]ApplyResult, error) {
+	if s.closing && !req.ValidateOnly {
+		return nil, shuttingDown("")
+	}
+	specs, dirs, err := s.checkSpecs(req)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.checkEtags(req.Etags); err != nil {
+		return nil, err
+	}
+	var drafts []draft
+	for i, spec := range specs {
+		d, err := s.draft(spec, dirs[i], req)
+		if err != nil {
+			return nil, storing(spec.Name, err)
+		}
+		drafts = append(drafts, d)
+	}
+	if req.Prune {
+		drafts = append(drafts, s.prune(req.Manifest, specs)...)
+	}
+	if err := s.checkConflicts(drafts); err != nil {
+		return nil, err
+	}
+	if !req.ValidateOnly {
+		if err := s.carryOut(drafts, req.Actor); err != nil {
+			return nil, err
+		}
+	}
+	results := make([]ApplyResult, len(drafts))
+	for i, d := range drafts {
+		results[i] = d.ApplyResult
+	}
+	return results, nil
+}
+
+// checkSpecs returns the specs with their defaults and their folders with links
+// resolved, or every fault of all of them.
+func (s *Supervisor) checkSpecs(req ApplyRequest) (specs []app.Spec, dirs []string, err error) {
+	var faults []app.Violation
+	if req.Prune && req.Manifest == "" {
+		faults = append(faults, app.Violation{Field: "manifest", Message: "prune needs the manifest's name: give it one with name:"})
+	}
+	seen := map[string]bool{}
+	for _, spec := range req.Specs {
+		spec = spec.WithDefaults()
+		found := spec.Validate()
+		dir := ""
+		if seen[spec.Name] {
+			found = append(found, app.Violation{Field: "name", Message: "the app is given twice"})
+		}
+		seen[spec.Name] = true
+		if spec.Dir != "" && !slices.ContainsFunc(found, func(v app.Violation) bool { return v.Field == "dir" }) {
+			if dir, err = s.cfg.Launcher.ResolveDir(spec.Dir); err != nil {
+				found = append(found, app.Violation{Field: "dir", Message: err.Error()})
+			}
+		}
+		faults = append(faults, prefixed(spec.Name, found)...)
+		specs, dirs = append(specs, spec), append(dirs, dir)
+	}
+	if len(faults) > 0 {
+		return nil, nil, invalid(faults)
+	}
+	return specs, dirs, nil
+}
+
+func prefixed(name string, list []app.Violation) []app.Violation {
+	var out []app.Violation
+	for _, v := range list {
+		out = append(out, app.Violation{Field: "apps." + name + "." + v.Field, Message: v.Message})
+	}
+	return out
+}
+
+func invalid(faults []app.Violation) *app.Fault {
+	var messages []string
+	for _, v := range faults {
+		messages = append(messages, v.Field+": "+v.Message)
+	}
+	return &app.Fault{
+		Kind: app.Invalid, Reason: app.ReasonInvalidSpec,
+		Message: strings.Join(messages, "; "), Violations: faults,
+	}
+}
+
+func (s *Supervisor) checkEtags(etags map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(etags)) {
+		if err := s.checkEtag(name, etags[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Supervisor) checkEtag(name, etag string) error {
+	have := ""
+	if e := s.entries[name]; e != nil && !e.removed {
+		have = app.Etag(e.Desired, desiredOf(e.Stored).Spec)
+	}
+	if etag == "" || etag == have {
+		return nil
+	}
+	return app.Errorf(app.Stale, app.ReasonEtagMismatch, name, "%s has changed since it was read: read it again, and apply to that", name)
+}
+
+// draft works out what an apply does to one app.
+func (s *Supervisor) draft(spec app.Spec, dir string, req ApplyRequest) (draft, error) {
+	next, err := s.nextGeneration(spec.Name, dir, req.Actor, spec)
+	if err != nil {
+		return draft{}, err
+	}
+	e := s.entries[spec.Name]
+	d := draft{save: true}
+	switch {
+	case e == nil || e.removed:
+		d.Action, d.kind = ActionCreated, writeLive
+		d.stored = app.Stored{Name: spec.Name, Serving: next.Number}
+		d.stored = serveDesired(accept(d.stored, next))
+	default:
+		d = s.draftChange(e, next)
+	}
+	if d.stored.Manifest != req.Manifest {
+		d.stored.Manifest, d.save = req.Manifest, true
+	}
+	if req.Verify && !d.stored.Stopped && (e == nil || e.removed || !e.ctl.inUse.Load()) {
+		d = verifying(d, e)
+	}
+	d.Name = spec.Name
+	d.Warnings = s.warnings(spec)
+	d.App = app.App{Stored: d.stored, State: app.StateIdle, Instances: *servingOf(d.stored).Spec.Instances}
+	if shown, ok := s.apps.Get(spec.Name); ok && e != nil {
+		shown.Stored = d.stored
+		d.App = shown
+	}
+	return d, nil
+}
+
+// draftChange compares the next generation with what an app has.
+func (s *Supervisor) draftChange(e *entry, next app.Generation) draft {
+	desired, serving := desiredOf(e.Stored), servingOf(e.Stored)
+	changed := app.ChangedPaths(desired.Spec, next.Spec)
+	if next.ResolvedDir != desired.ResolvedDir && !slices.Contains(changed, "dir") {
+		changed = append(changed, "dir") // a link on its way leads elsewhere now
+	}
+	d := draft{ApplyResult: ApplyResult{Action: ActionUpdated, ChangedPaths: changed}}
+	switch {
+	case len(changed) > 0:
+		d.stored, d.save = accept(e.Stored, next), true
+	case s.settledOn(e):
+		d.Action, d.stored, d.kind = ActionUnchanged, e.Stored, writeTouch
+		return d
+	default: // tried before, and failed or overtaken
+		d.Action, d.stored, d.save = ActionUnchanged, retry(e.Stored), true
+		next = desired
+	}
+	d.Replaces = e.ctl.inUse.Load() && (replaces(serving, next) || d.Action == ActionUnchanged && e.Serving == e.Desired)
+	d.kind = writeReplace
+	if !d.Replaces {
+		d.kind, d.stored = writeLive, serveDesired(d.stored)
+	}
+	return d
+}
+
+// settledOn tells whether the desired generation serves or is on its way.
+func (s *Supervisor) settledOn(e *entry) bool {
+	if r, ok := s.rollouts.Get(e.rollout); ok && !r.Phase.Done() && r.Generation == e.Desired {
+		return true
+	}
+	return e.Stopped || e.Desired == e.Serving && e.Failed == nil
+}
+
+// verifying makes a draft one that starts an instance to see whether it can.
+func verifying(d draft, e *entry) draft {
+	if e != nil && !e.removed && d.kind == writeLive {
+		d.stored.Serving, d.stored.PrevServing = e.Serving, e.PrevServing // it has still to show
+		d.stored = retry(d.stored)
+	}
+	d.kind, d.save = writeVerify, true
+	return d
+}
+
+// warnings is what only this host can say against a spec; the start will.
+func (s *Supervisor) warnings(spec app.Spec) []app.Violation {
+	found := s.cfg.Launcher.Check(spec)
+	port := spec.Listen.Port
+	if e := s.entries[spec.Name]; port != 0 && (e == nil || servingOf(e.Stored).Spec.Listen.Port != port) {
+		if owner, busy := s.cfg.Prober.PortOwner(port); busy {
+			found = append(found, app.Violation{
+				Field: "listen.port", Message: fmt.Sprintf("port %d is in use by %s: it cannot start before that ends", port, owner),
+			})
+		}
+	}
+	return prefixed(spec.Name, found)
+}
+
+// prune drafts the removal of the manifest's apps that are not among specs.
+func (s *Supervisor) prune(manifest string, specs []app.Spec) []draft {
+	var drafts []draft
+	for _, name := range slices.Sorted(maps.Keys(s.entries)) {
+		e := s.entries[name]
+		named := slices.ContainsFunc(specs, func(spec app.Spec) bool { return spec.Name == name })
+		if e.removed || named || e.Manifest != manifest {
+			continue
+		}
+		drafts = append(drafts, draft{ApplyResult: ApplyResult{Name: name, Action: ActionDeleted}, kind: writeRemove})
+	}
+	return drafts
+}
+
+// checkConflicts refuses what two apps would have after the write.
+func (s *Supervisor) checkConflicts(drafts []draft) error {
+	after := map[string]app.Stored{}
+	for name, e := range s.entries {
+		if !e.removed {
+			after[name] = e.Stored
+		}
+	}
+	var changed []string
+	for _, d := range drafts {
+		if d.Action == ActionDeleted {
+			delete(after, d.Name)
+			continue
+		}
+		after[d.Name] = d.stored
+		changed = append(changed, d.Name)
+	}
+	return conflictFault(conflicts(after, changed))
+}
+
+// carryOut stores what was drafted, in one transaction, and puts it into effect.
+func (s *Supervisor) carryOut(drafts []draft, actor string) error {
+	var put []app.Stored
+	var remove []string
+	for _, d := range drafts {
+		switch {
+		case d.Action == ActionDeleted:
+			remove = append(remove, d.Name)
+		case d.save:
+			put = append(put, d.stored)
+		}
+	}
+	if len(put)+len(remove) > 0 {
+		if err := s.store(put, remove); err != nil {
+			return storing("", err)
+		}
+	}
+	for i := range drafts {
+		s.effect(&drafts[i], actor)
+	}
+	return nil
+}
+
+// effect tells an app's controller what was drafted for it.
+func (s *Supervisor) effect(d *draft, actor string) {
+	e := s.entries[d.Name]
+	if e.ctl == nil {
+		s.launchController(e)
+	}
+	switch d.Action {
+	case ActionCreated:
+		s.record(app.EventAppCreated, d.Name, actor, "app created")
+	case ActionUpdated:
+		s.record(app.EventAppUpdated, d.Name, actor, "app updated: "+strings.Join(d.ChangedPaths, ", "))
+	case ActionDeleted:
+		s.remove(e, actor)
+		d.Rollout = e.rollout
+		return
+	}
+	w := s.tell(e, d.kind)
+	d.App, d.Rollout = w.app, w.rollout
+}
+
+// record appends an event of what an operator did.
+func (s *Supervisor) record(id app.EventID, name, actor, message string) {
+	s.cfg.Recorder.Record(app.Event{ID: id, App: name, Actor: actor, Severity: app.Info, Message: message})
+}

@@ -1,0 +1,88 @@
+package supervisor
+
+import (
+	"context"
+	"time"
+
+	"github.com/roostd/roost/daemon/internal/app"
+)
+
+// commitAgain is how long to wait before a write that failed is tried again.
+const commitAgain = time.Second
+
+// commitRollout writes down what became of a rollout, unless a newer write has
+// overtaken it. It tries until that works: the rollout does not go on before.
+func (s *Supervisor) commitRollout(ctx context.Context, name, rollout string, change func(app.Stored) app.Stored) (versioned, bool) {
+	for {
+		v, err := ask(ctx, s, func() (*versioned, error) {
+			e := s.entries[name]
+			if e == nil || e.removed || e.rollout != rollout {
+				return nil, nil
+			}
+			if err := s.store([]app.Stored{change(e.Stored)}, nil); err != nil {
+				s.cfg.Log.Error("state not written", "app", name, "error", err)
+				return nil, err
+			}
+			return &e.versioned, nil
+		})
+		switch {
+		case err == nil && v != nil:
+			return *v, true
+		case err == nil || ctx.Err() != nil:
+			return versioned{}, false
+		}
+		t := time.NewTimer(commitAgain)
+		select {
+		case <-t.C:
+		case <-s.done:
+		case <-ctx.Done():
+		}
+		t.Stop()
+		if ctx.Err() != nil || closed(s.done) {
+			return versioned{}, false
+		}
+	}
+}
+
+// finishRemoval forgets an app whose last instance has ended, unless it was
+// applied again meanwhile.
+func (s *Supervisor) finishRemoval(ctx context.Context, c *controller) {
+	_, _ = ask(ctx, s, func() (struct{}, error) { // it fails only when all ends
+		e := s.entries[c.name]
+		if e == nil || !e.removed || e.ctl != c {
+			return struct{}{}, nil
+		}
+		delete(s.entries, c.name)
+		s.farewell(e.rollout)
+		s.mu.Lock()
+		delete(s.controllers, c.name)
+		s.mu.Unlock()
+		c.post(removed{})
+		return struct{}{}, nil
+	})
+}
+
+// keptFarewells is how many rollouts of removed apps can be watched.
+const keptFarewells = 100
+
+// farewell keeps the rollout that ended an app to be watched for a while.
+func (s *Supervisor) farewell(rollout string) {
+	s.farewells = append(s.farewells, rollout)
+	for len(s.farewells) > keptFarewells {
+		s.rollouts.Delete(s.farewells[0])
+		s.farewells = s.farewells[1:]
+	}
+}
+
+// removed is the last event of a controller: its app is forgotten.
+type removed struct{}
+
+func (removed) on(c *controller) {
+	if n := len(c.past); n > 0 {
+		for _, id := range c.past[:n-1] {
+			c.rollouts.Delete(id)
+		}
+	}
+	c.cfg.Publisher.Remove(c.name)
+	c.cancel()
+}

@@ -1,0 +1,135 @@
+package supervisor
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/roostd/roost/daemon/internal/app"
+)
+
+// crashed accounts for the end of an instance that had been ready and was not
+// asked to end. failed tells whether restart.when takes it for a failure.
+func (c *controller) crashed(m *member, at time.Time, failed bool) {
+	spec := c.serving().Spec
+	ready := m.readyFor(at)
+	m.readySince = time.Time{}
+	c.failures.ended(ready)
+	c.failures.add(at)
+	c.notBefore = at.Add(restartDelay(c.failures.streak, spec.Restart))
+	if r := c.roll; r.replaces(m) && !r.committed && ready < c.replacing().minReady {
+		c.rollBack(m, fmt.Sprintf("a new instance of %s was ready for %v only: %s", c.name, ready.Round(time.Millisecond), m.Reason))
+		return
+	}
+	if !restartsUnasked(spec.Restart.When, failed) {
+		c.forfeited++
+	}
+}
+
+func (e startFailed) on(c *controller) {
+	m := c.member(e.id)
+	if !m.live() {
+		return // it was told to stop meanwhile
+	}
+	m.Phase, m.Reason, m.OutputTail = app.PhaseStopping, e.err.Message, e.tail
+	m.Exit = e.err.Exit
+	c.recordFailedStart(m, e)
+	if e.stranger && !m.secondPort {
+		c.start(action{rollout: c.roll.replaces(m), reason: "another port, for the last one was taken"}, true)
+		return
+	}
+	now := time.Now()
+	at := now
+	if e.err.Exit != nil {
+		at = timeOr(e.err.Exit.Time, now)
+	}
+	c.failures.add(at)
+	c.notBefore = at.Add(restartDelay(c.failures.streak, c.serving().Spec.Restart))
+	message := fmt.Sprintf("%s did not start: %s", c.name, e.err.Message)
+	switch r := c.roll; {
+	case r.replaces(m) && !r.committed:
+		c.rollBack(m, message)
+		if !r.bare {
+			return // what waits, waits for the old generation
+		}
+	case r != nil && r.kind == rollRun:
+		c.failRollout(message, e.tail)
+	}
+	c.failedStart(at, message, e)
+}
+
+// failedStart keeps what a failed start means for those who wait, and whether
+// it is tried again.
+func (c *controller) failedStart(at time.Time, message string, e startFailed) {
+	spec := c.serving().Spec
+	c.retryAt = at.Add(retryDelay(c.failures.streak, spec.Restart))
+	c.fault = &app.Fault{
+		Kind: app.Unavailable, Reason: app.ReasonStartFailed, App: c.name,
+		Message: message, Detail: e.tail, RetryTime: c.retryAt, Revision: c.set.Revision, Err: e.err,
+	}
+	if e.err.Timeout {
+		c.fault.Reason = app.ReasonStartTimeout
+	}
+	switch {
+	case !restartsUnasked(spec.Restart.When, true):
+		c.forfeited++
+	case !c.established && spec.Start.When != app.StartOnBoot:
+		c.withheld++
+	}
+	if !c.anyLive() { // else another one may still become ready
+		c.failWaiters(c.lastFault)
+	}
+}
+
+// lastFault is why the app did not start.
+func (c *controller) lastFault() *app.Fault { return new(*c.fault) }
+
+func (c *controller) anyLive() bool {
+	for _, m := range c.members {
+		if m.live() {
+			return true
+		}
+	}
+	return false
+}
+
+// endDemand ends the demand where nothing is left that the daemon may bring back
+// unasked. Only a request, or an operator, starts the app then. It also tells that
+// the app is blocked.
+func (c *controller) endDemand(now time.Time) {
+	until, blocked := c.blockedUntil(now)
+	if blocked && !c.blocked {
+		c.record(app.EventAppBlocked, app.Error, fmt.Sprintf(
+			"blocked until %s: more than %d failures within a minute (restart.rapid_fails_per_minute); start, apply or recycle lift it",
+			until.Format(time.RFC3339), *c.serving().Spec.Restart.RapidFailsPerMinute))
+	}
+	c.blocked = blocked
+	if c.anyLive() || c.roll.replacesAny() {
+		return
+	}
+	if blocked {
+		c.failWaiters(func() *app.Fault { return c.blockedFault(until) })
+	}
+	spec := c.serving().Spec
+	left := *spec.Instances - c.forfeited - c.withheld
+	if left <= 0 || blocked && spec.Start.When == app.StartOnRequest {
+		if r := c.roll; r != nil && r.kind == rollRun {
+			c.failRollout(c.name+" does not run any more: its instances ended", "")
+		}
+		c.noDemand()
+	}
+}
+
+// noDemand forgets why the app ran.
+func (c *controller) noDemand() {
+	c.demand, c.established = demandNone, false
+	c.forfeited, c.withheld = 0, 0
+}
+
+// forgive clears the crash budget and the waiting time of a failed start, and
+// lets the proxies know by a new revision.
+func (c *controller) forgive() {
+	c.failures = failures{}
+	c.notBefore, c.retryAt, c.fault = time.Time{}, time.Time{}, nil
+	c.forfeited, c.withheld = 0, 0
+	c.publishAnew()
+}

@@ -1,0 +1,154 @@
+package supervisor
+
+import (
+	"slices"
+	"time"
+
+	"github.com/roostd/roost/daemon/internal/app"
+)
+
+// keptEnded is how many ended instances of an app are shown.
+const keptEnded = 20
+
+// member is an instance as its controller sees it, from the decision to start it
+// until nothing of it is left.
+type member struct {
+	app.Instance // what is shown
+	launch       app.Launch
+	process      app.Process // nil until it is launched
+	orders       chan order
+	order        order // the newest one
+	answered     int   // the newest check that was answered
+	readySince   time.Time
+	draining     bool // it was in the set when it was told to stop
+	secondPort   bool // it was started because a stranger had another one's port
+	shown        app.Instance
+}
+
+func (m *member) live() bool { return m.Phase < app.PhaseDraining }
+
+// generation is what the instance was started from.
+func (m *member) generation() app.Generation {
+	return app.Generation{Number: m.Generation, Spec: m.launch.Spec, ResolvedDir: m.launch.Dir}
+}
+
+// send gives the instance the member's order. It never blocks: an order that was
+// not fetched yet is replaced, and the controller is the only one to send.
+func (m *member) send() {
+	select {
+	case <-m.orders:
+	default:
+	}
+	m.orders <- m.order
+}
+
+// check asks the instance to probe again and returns the number of the question.
+func (m *member) check() int {
+	m.order.check++
+	m.send()
+	return m.order.check
+}
+
+func (m *member) stop(o *stopOrder) {
+	m.order.stop = o
+	m.send()
+}
+
+// readyFor is how long the instance has been ready without a break.
+func (m *member) readyFor(now time.Time) time.Duration {
+	if m.readySince.IsZero() {
+		return 0
+	}
+	return now.Sub(m.readySince)
+}
+
+// member returns an instance that is not gone, or nil.
+func (c *controller) member(id app.InstanceID) *member {
+	i := slices.IndexFunc(c.members, func(m *member) bool { return m.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return c.members[i]
+}
+
+// start starts an instance: of the desired generation where it is the rollout's,
+// else of the serving one.
+func (c *controller) start(a action, secondPort bool) {
+	g := c.serving()
+	m := &member{orders: make(chan order, 1), secondPort: secondPort}
+	notes := map[string]string{}
+	if a.rollout {
+		g = desiredOf(c.stored)
+		m.Rollout = c.roll.id
+		notes[noteRollout] = m.Rollout
+	}
+	m.launch = app.Launch{
+		ID: newInstanceID(), Generation: g.Number, Spec: g.Spec, Dir: g.ResolvedDir,
+		Token: newToken(), PathBase: pathBase(g.Spec), Notes: notes,
+	}
+	m.ID, m.App, m.Generation = m.launch.ID, c.name, g.Number
+	m.Phase, m.StartTime, m.Reason = app.PhaseStarting, time.Now(), c.whyStarted(a)
+	c.members = append(c.members, m)
+
+	i := c.instance(m)
+	c.wg.Go(func() { i.run(c.ctx) })
+	c.recordInstance(m, app.EventInstanceStarting, app.Info, "instance starts: "+m.Reason)
+}
+
+// instance makes the goroutine's side of a member.
+func (c *controller) instance(m *member) *instance {
+	return &instance{
+		shared: c.shared, launch: m.launch, orders: m.orders, tell: c.post,
+		urgent: c.demand != demandBoot || c.established || len(c.waiters) > 0,
+		log:    c.log.With("instance", string(m.ID)),
+	}
+}
+
+// pathBase is the path that the app is told it is reached under.
+func pathBase(s app.Spec) string {
+	if p := s.PathBase(); p != "/" {
+		return p
+	}
+	return ""
+}
+
+func (c *controller) whyStarted(a action) string {
+	switch {
+	case a.rollout && c.roll.verify:
+		return "to verify generation " + number(c.stored.Desired)
+	case a.rollout:
+		return "rollout of generation " + number(c.stored.Desired)
+	case c.established && c.failures.streak > 0:
+		return "replaces one that ended"
+	case c.established:
+		return a.reason
+	case c.demand == demandRequest:
+		return "a request asks for it"
+	case c.demand == demandBoot:
+		return "start.when: boot"
+	}
+	return "an operator started it"
+}
+
+// whyStopped says why nothing of the app is to run.
+func (c *controller) whyStopped() string {
+	switch {
+	case c.removed:
+		return "the app was removed"
+	case c.stored.Stopped:
+		return "an operator stopped the app"
+	case c.stopping:
+		return "the daemon stops"
+	}
+	return "no request for idle.after"
+}
+
+// stopOrder is how a member ends, by what counts now.
+func (c *controller) stopOrder(m *member) *stopOrder {
+	spec := c.serving().Spec
+	o := ownStop(spec, m.Reason)
+	if m.draining {
+		o.drain, o.revision = *spec.Stop.Drain, c.set.Revision
+	}
+	return o
+}

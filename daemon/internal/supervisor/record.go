@@ -1,0 +1,71 @@
+package supervisor
+
+import (
+	"github.com/roostd/roost/daemon/internal/app"
+)
+
+// record appends an event of the app.
+func (c *controller) record(id app.EventID, s app.Severity, message string) {
+	c.cfg.Recorder.Record(app.Event{ID: id, App: c.name, Severity: s, Message: message})
+}
+
+// recordInstance appends an event of one of its instances.
+func (c *controller) recordInstance(m *member, id app.EventID, s app.Severity, message string) {
+	c.cfg.Recorder.Record(app.Event{
+		ID: id, App: c.name, Instance: m.ID, Severity: s, Message: message, Attributes: m.attributes(),
+	})
+}
+
+func (m *member) attributes() map[string]string {
+	a := map[string]string{"generation": number(m.Generation)}
+	if m.PID != 0 {
+		a["pid"] = number(int64(m.PID))
+	}
+	if m.Address != "" {
+		a["address"] = m.Address
+	}
+	if m.Rollout != "" {
+		a["rollout"] = m.Rollout
+	}
+	return a
+}
+
+func (c *controller) recordFailedStart(m *member, e startFailed) {
+	a := m.attributes()
+	a["step"] = e.err.Step
+	if e.tail != "" {
+		a["output"] = e.tail
+	}
+	c.cfg.Recorder.Record(app.Event{
+		ID: app.EventStartFailed, App: c.name, Instance: m.ID, Severity: app.Error,
+		Message: "start failed: " + e.err.Message, Attributes: a,
+	})
+}
+
+// recordExit tells how an instance ended. One that was not asked to is an error,
+// with its last output.
+func (c *controller) recordExit(m *member, tail string) {
+	asked, severity := m.order.stop != nil, app.Info
+	a := m.attributes()
+	a["exit"] = exitText(*m.Exit)
+	message := "instance " + exitText(*m.Exit)
+	switch {
+	case asked:
+		message += ", as it was told to: " + m.Reason
+	case !m.ReadyTime.IsZero():
+		severity = app.Error
+		m.OutputTail = tail
+		a["output"] = tail
+	}
+	c.cfg.Recorder.Record(app.Event{
+		ID: app.EventInstanceExited, App: c.name, Instance: m.ID, Severity: severity, Message: message, Attributes: a,
+	})
+}
+
+// recordRollout appends an event of the rollout under way.
+func (c *controller) recordRollout(id app.EventID, s app.Severity, message string) {
+	c.cfg.Recorder.Record(app.Event{
+		ID: id, App: c.name, Severity: s, Message: message,
+		Attributes: map[string]string{"rollout": c.roll.id, "generation": number(c.roll.target)},
+	})
+}

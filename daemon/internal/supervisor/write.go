@@ -1,0 +1,147 @@
+package supervisor
+
+import (
+	"time"
+
+	"github.com/roostd/roost/daemon/internal/app"
+)
+
+// writeKind is what a write asks of a controller.
+type writeKind int
+
+const (
+	writeTouch   writeKind = iota + 1 // nothing changed: an apply that is repeated
+	writeLive                         // a generation that acts at once
+	writeRefresh                      // a recycle while nothing serves
+	writeReplace                      // a generation that needs new instances
+	writeVerify                       // a generation that is to show that it starts
+	writeStart
+	writeStop
+	writeScale
+	writeRemove
+)
+
+// write is what the supervisor has stored for an app, and why.
+type write struct {
+	kind   writeKind
+	stored versioned
+	reply  chan written // holds one
+}
+
+// written answers a write: the app after it, and the rollout to watch, if any.
+type written struct {
+	app     app.App
+	rollout string
+}
+
+// on puts the write into effect and answers it once all that follows at once has
+// been done.
+func (e write) on(c *controller) {
+	c.adopt(e.stored)
+	c.removed = e.kind == writeRemove
+	c.finishing = false
+	switch e.kind {
+	case writeTouch, writeLive, writeRefresh:
+		c.applied(e.kind)
+	case writeReplace:
+		c.forgive()
+		c.begin(&rollout{kind: rollReplace})
+	case writeVerify:
+		c.forgive()
+		c.demand = max(c.demand, demandOperator)
+		c.begin(&rollout{kind: rollReplace, verify: true, bare: true, count: 1})
+	case writeStart:
+		c.forgive()
+		c.demand = max(c.demand, demandOperator)
+		c.runs()
+	case writeScale:
+		c.forfeited, c.withheld = 0, 0
+		if c.demand != demandNone || c.roll.replacesAny() {
+			c.runs()
+		}
+	case writeStop, writeRemove:
+		c.takeOut()
+	}
+	rollout := ""
+	if c.roll != nil {
+		rollout = c.roll.id
+	}
+	now := time.Now()
+	c.turn(now)
+	e.reply <- written{app: c.snapshot(now), rollout: rollout}
+}
+
+// applied is an apply, or a recycle, that replaces nothing that serves.
+func (c *controller) applied(kind writeKind) {
+	idle := c.demand == demandNone
+	boots := c.serving().Spec.Start.When == app.StartOnBoot && !c.stored.Stopped
+	if kind == writeTouch && c.roll != nil {
+		return // it is under way
+	}
+	if kind == writeTouch && len(c.failures.times) == 0 && c.fault == nil && (!idle || !boots) {
+		return
+	}
+	c.forgive()
+	if boots {
+		c.demand = demandBoot
+	}
+	switch {
+	case c.wanted():
+		c.begin(&rollout{kind: rollRun})
+	case kind == writeLive:
+		c.begin(&rollout{kind: rollRoutes})
+	}
+}
+
+// runs makes the wanted instances being ready the rollout's end, unless there is
+// one under way that ends so anyway.
+func (c *controller) runs() {
+	if c.roll == nil || c.roll.kind == rollStop || c.roll.kind == rollRoutes {
+		c.begin(&rollout{kind: rollRun})
+	}
+}
+
+// takeOut stops every instance, whatever was under way.
+func (c *controller) takeOut() {
+	c.noDemand()
+	c.fault = nil
+	if c.removed {
+		c.failWaiters(func() *app.Fault { return notFound(c.name) })
+	} else {
+		c.failWaiters(c.stoppedFault)
+	}
+	c.begin(&rollout{kind: rollStop})
+}
+
+// boot is the daemon's start.
+type boot struct{}
+
+func (boot) on(c *controller) {
+	if c.serving().Spec.Start.When == app.StartOnBoot && !c.out() {
+		c.demand = demandBoot
+	}
+}
+
+// shutdown stops every instance, with nothing stored.
+type shutdown struct{ n chan int } // n: how many there are
+
+func (e shutdown) on(c *controller) {
+	e.n <- len(c.members)
+	c.stopping = true
+	c.noDemand()
+	c.failWaiters(func() *app.Fault { return shuttingDown(c.name) })
+	c.supersede("the daemon stops")
+}
+
+// killAll ends every instance at once.
+type killAll struct{}
+
+func (killAll) on(c *controller) {
+	for _, m := range c.members {
+		if m.order.stop != nil {
+			now := *m.order.stop
+			now.kill = true
+			m.stop(&now)
+		}
+	}
+}
