@@ -259,8 +259,5 @@ func (x *exchange) passInterim() bool {
 		return false
 	}
 	x.c.wait(phaseApp)
-	if x.resp.Status == 100 && !x.up.Done() {
-		x.c.upWaits(upRead) // from now on the client is expected to send
-	}
 	return true
 }

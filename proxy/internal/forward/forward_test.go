@@ -3,7 +3,6 @@ package forward
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -382,4 +381,14 @@ func TestServer_NoRoute(t *testing.T) {
 	}
 }
 
-var errNever = errors.New("must not happen")
+// receive takes the next value of ch.
+func receive[T any](t testing.TB, ch <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(patience):
+		t.Fatal("nothing came")
+		panic("unreachable")
+	}
+}

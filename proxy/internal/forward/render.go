@@ -16,7 +16,7 @@ var (
 		http1.ProxyAuthorization, http1.TE, http1.TransferEncoding, http1.Upgrade, http1.ContentLength,
 	}
 	never = append([]http1.ID{
-		http1.Host, http1.Expect, http1.XForwardedFor, http1.Roost, http1.Module, http1.Disguised,
+		http1.Host, http1.Expect, http1.XForwardedFor, http1.XRequestID, http1.Roost, http1.Module, http1.Disguised,
 	}, hopByHop...)
 	forwarding = []http1.ID{
 		http1.Forwarded, http1.XForwardedHost, http1.XForwardedPort, http1.XForwardedPrefix,
@@ -24,7 +24,7 @@ var (
 	}
 
 	dropFromTrusted = http1.SetOf(never...)
-	dropFromOthers  = http1.SetOf(append(append([]http1.ID{http1.XRequestID}, forwarding...), never...)...)
+	dropFromOthers  = http1.SetOf(append(forwarding, never...)...)
 	dropFromApp     = http1.SetOf(append([]http1.ID{http1.Roost}, hopByHop...)...)
 	dropUnchunked   = http1.SetOf(append([]http1.ID{http1.Roost, http1.Trailer}, hopByHop...)...)
 	dropInterim     = dropUnchunked

@@ -98,8 +98,8 @@ type group struct {
 
 // Serve accepts connections on l until ctx ends. Then it closes l and all
 // idle connections and lets open exchanges finish, with "Connection: close".
-// What has not ended after DrainTimeout is answered 503 if it still waits for
-// an instance, and cut otherwise. Serve returns when all goroutines that it
+// What has not ended after DrainTimeout is answered 503 if no answer has begun,
+// and cut otherwise; WebSockets get a close frame. Serve returns when all goroutines that it
 // started have ended: nil after ctx, else the listener's error.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	g := &group{sweep: newSweeper(&s.cfg.Limits, s.ms)}
