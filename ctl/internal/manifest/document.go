@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -99,6 +100,12 @@ func (d *decoder) fault(line, column int, path, message string) Fault {
 	return f
 }
 
+// lineBreak is what the YAML parser counts as the end of a line (YAML 1.1, 5.4).
+var lineBreak = regexp.MustCompile("\r\n|[\r\n\u0085\u2028\u2029]")
+
 func splitLines(text []byte) []string {
-	return strings.Split(strings.TrimPrefix(string(text), "\ufeff"), "\n")
+	if len(text) > maxText {
+		return nil // it is refused for that alone
+	}
+	return lineBreak.Split(strings.TrimPrefix(string(text), "\ufeff"), -1)
 }

@@ -54,7 +54,7 @@ func (f Fault) Excerpt() string {
 	if f.Line <= 0 || f.text == "" {
 		return ""
 	}
-	line := []rune(strings.TrimRight(f.text, "\r"))
+	line := []rune(f.text)
 	at := min(max(f.Column-1, 0), len(line))
 	from := 0
 	if at >= excerptWidth {

@@ -351,7 +351,7 @@ func TestFaults_CoversTheEcho(t *testing.T) {
 
 func TestNearest(t *testing.T) {
 	known := []string{"start", "stop", "status", "recycle", "rm"}
-	for word, want := range map[string]string{"sart": "start", "stpo": "stop", "recylce": "recycle", "xyzzy": "", "r": "rm"} {
+	for word, want := range map[string]string{"sart": "start", "sto": "stop", "recylce": "recycle", "xyzzy": "", "r": "rm"} {
 		if got := Nearest(word, known); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", word, got, want)
 		}

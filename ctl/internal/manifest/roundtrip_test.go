@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
-	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -139,10 +139,10 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		m, faults := Read(Source{Name: "f", Base: "/b", Text: text})
-		lines := strings.Count(string(text), "\n") + 1
 		for _, fault := range faults {
-			if fault.Line > lines+1 && bytes.IndexByte(text, '\r') < 0 && !bytes.Contains(text, []byte("\u0085")) && !bytes.Contains(text, []byte("\u2028")) && !bytes.Contains(text, []byte("\u2029")) && fault.text == "" && text[0] < 0x80 {
-				t.Errorf("fault %v is beyond line %d", fault, lines)
+			// UTF-16 is read too; its lines are not ours to show.
+			if utf8.Valid(text) && fault.Line > len(splitLines(text))+1 {
+				t.Errorf("fault %v is beyond the last line", fault)
 			}
 			_ = fault.Excerpt()
 		}
