@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/roostd/roost/daemon/internal/api"
+	"github.com/roostd/roost/daemon/internal/app"
+	"github.com/roostd/roost/daemon/internal/auth"
+	"github.com/roostd/roost/daemon/internal/keeper"
+	"github.com/roostd/roost/daemon/internal/probe"
+	"github.com/roostd/roost/daemon/internal/supervisor"
+)
+
+// launcher is the keeper's client as the supervisor knows it: they know nothing
+// of each other.
+type launcher struct{ *keeper.Client }
+
+// Launch starts a process.
+func (l launcher) Launch(ctx context.Context, launch app.Launch) (supervisor.Process, error) {
+	p, err := l.Client.Launch(ctx, launch)
+	if err != nil {
+		return nil, err // and no *keeper.Process that is nil
+	}
+	return p, nil
+}
+
+// Recover returns the processes of earlier daemons.
+func (l launcher) Recover(ctx context.Context) ([]supervisor.Process, error) {
+	found, err := l.Client.Recover(ctx)
+	list := make([]supervisor.Process, len(found))
+	for i, p := range found {
+		list[i] = p
+	}
+	return list, err
+}
+
+// prober is the probe as the supervisor knows it.
+type prober struct{ *probe.Prober }
+
+// WaitReady waits until a process is ready.
+func (r prober) WaitReady(ctx context.Context, p supervisor.Process, l app.Launch) (string, error) {
+	return r.Prober.WaitReady(ctx, p, l)
+}
+
+// Check asks once whether a process is ready.
+func (r prober) Check(ctx context.Context, p supervisor.Process, l app.Launch, address string) error {
+	return r.Prober.Check(ctx, p, l, address)
+}
+
+// conditions carries what probes find to the supervisor, which is built after them.
+type conditions chan condition
+
+type condition struct {
+	app, kind, message string
+	instance           app.InstanceID
+}
+
+func newConditions() conditions {
+	const enough = 256
+	return make(conditions, enough)
+}
+
+// note never blocks; a condition that finds no place is found again by the next start.
+func (c conditions) note(name string, id app.InstanceID, kind, message string) {
+	select {
+	case c <- condition{name, kind, message, id}:
+	default:
+	}
+}
+
+func (c conditions) run(ctx context.Context, s *supervisor.Supervisor) error {
+	for {
+		select {
+		case found := <-c:
+			s.Condition(found.app, found.instance, found.kind, found.message)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// keeperConfig says how the keeper is reached and, where there is none, started.
+func (d *daemon) keeperConfig() (keeper.ClientConfig, error) {
+	cfg := d.cfg
+	last := filepath.Join(filepath.Dir(cfg.program), "roost-exec")
+	if _, err := os.Stat(last); err != nil {
+		return keeper.ClientConfig{}, fmt.Errorf("roost-exec, which starts apps, is not beside roostd: %w: install it there", err)
+	}
+	if cfg.uid == 0 {
+		if _, err := user.Lookup(cfg.appUser); err != nil {
+			cfg.log.Warn("apps that name no user run as root: create the account, or name one with --app-user", "app_user", cfg.appUser)
+		}
+	}
+	args := []string{
+		cfg.program, "keeper", "--state-dir", cfg.stateDir, "--log-dir", cfg.logDir, "--exec", last,
+		"--log-level", cfg.logLevel, "--log-format", cfg.logFormat,
+	}
+	if cfg.uid == 0 {
+		args = append(args, "--log-group", auth.OperatorGroup)
+	}
+	return keeper.ClientConfig{
+		StateDir: cfg.stateDir, RunDir: filepath.Dir(cfg.socket), AppUser: cfg.appUser, ProxyGroup: cfg.proxyGroup,
+		Env: cfg.env, Exe: cfg.program, Args: args, KeeperStarted: d.keeperStarted, Log: cfg.log.Named("keeper"),
+	}, nil
+}
+
+func (d *daemon) keeperStarted(pid int, why string) {
+	e := app.Event{
+		ID: app.EventKeeperStarted, Severity: app.Info, Actor: self, Message: "keeper started",
+		Attributes: map[string]string{"pid": strconv.Itoa(pid)},
+	}
+	if why != "" {
+		e.Severity = app.Warning
+		e.Message += ", the one before it has ended: " + why
+	}
+	d.events.Record(e)
+}
+
+// proxyGID is the group that apps' sockets are opened to, -1 for none.
+func (d *daemon) proxyGID() int {
+	if d.cfg.uid != 0 {
+		return -1
+	}
+	gid, ok := auth.LookupGroup(d.cfg.proxyGroup)
+	if !ok {
+		return -1
+	}
+	return int(gid)
+}
+
+// self is the actor of what the daemon does unasked.
+const self = "roostd"
+
+func (d *daemon) record(id app.EventID, message, actor string) {
+	if actor == "" {
+		actor = self
+	}
+	d.events.Record(app.Event{
+		ID: id, Severity: app.Info, Actor: actor, Message: message,
+		Attributes: map[string]string{
+			"version": d.cfg.version, "pid": strconv.Itoa(os.Getpid()), "epoch": strconv.FormatUint(d.epoch, 10),
+		},
+	})
+}
+
+// Info tells what runs and where.
+func (d *daemon) Info(context.Context) api.Info {
+	i := api.Info{
+		Version: d.cfg.version, PID: os.Getpid(), StartTime: d.start, Epoch: d.epoch,
+		StateDir: d.cfg.stateDir, LogDir: d.cfg.logDir, Socket: d.cfg.socket,
+	}
+	k, ok := d.keeper.Keeper()
+	if !ok {
+		return i
+	}
+	i.KeeperPID, i.KeeperVersion = k.PID, k.Version
+	for _, name := range slices.Sorted(maps.Keys(k.Abilities)) {
+		i.Abilities = append(i.Abilities, api.Ability{Name: name, Available: true, Detail: k.Abilities[name]})
+	}
+	return i
+}
+
+// makeFolders makes the daemon's folders, with modes that keep others out of them.
+func makeFolders(cfg config) error {
+	logGroup := -1
+	if cfg.uid == 0 {
+		if gid, ok := auth.LookupGroup(auth.OperatorGroup); ok {
+			logGroup = int(gid)
+		}
+	}
+	for _, make := range []func() error{
+		func() error { return makeStateDir(cfg.stateDir, cfg.uid) },
+		func() error { return makeSocketDir(filepath.Dir(cfg.socket), cfg.uid) },
+		func() error { return makeLogDir(cfg.logDir, logGroup) },
+	} {
+		if err := make(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
