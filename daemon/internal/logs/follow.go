@@ -29,11 +29,9 @@ func (r *reader) wait(ctx context.Context) error {
 	if all {
 		return r.lookAtAll()
 	}
-	for dir := range dirty {
-		if dir == r.store.instanceDir(r.query.App, "") {
-			if err := r.addNew(); err != nil {
-				return err
-			}
+	if dirty[r.store.instanceDir(r.query.App, "")] || dirty[r.store.cfg.Dir] {
+		if err := r.addNew(); err != nil {
+			return err
 		}
 	}
 	r.requeue(func(s *stream) bool { return dirty[s.dir] })
@@ -89,8 +87,15 @@ func (r *reader) lookAtAll() error {
 	return nil
 }
 
-// addNew takes up instances that have begun since; all they wrote is news.
+// addNew takes up instances that have begun since; all they wrote is news. Those
+// that have ended meanwhile are let go, or a follower of an app that keeps
+// crashing would grow for ever.
 func (r *reader) addNew() error {
+	for _, in := range r.open {
+		if in.checkDone(r.store.cfg.Gone); in.done {
+			r.news.unwatch(r.store.instanceDir(in.app, in.id))
+		}
+	}
 	added, err := r.discover()
 	for _, in := range added {
 		r.enter(in)

@@ -109,6 +109,26 @@ func TestFollow_HistoryThenWhatComes(t *testing.T) {
 	f.want("one\ntwo\nthree\nfour\nfive\n")
 }
 
+func TestFollow_InstancesThatEndedAreLetGo(t *testing.T) {
+	d := newDisk(t.TempDir())
+	s := running(t, d.store())
+	f := follow(t, s, Query{})
+	var want strings.Builder
+	for i := range 30 {
+		id := fmt.Sprintf("i%d", i)
+		d.now = d.now.Add(time.Minute)
+		d.write(t, id, Stdout, id+"\n")
+		want.WriteString(id + "\n")
+		f.want(want.String())
+		d.end(id)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c := f.entries[29].Cursor; len(c) > 100 {
+		t.Errorf("the cursor has %d characters after 30 instances", len(c))
+	}
+}
+
 func TestFollow_AnAppThatNeverStarted(t *testing.T) {
 	d := newDisk(t.TempDir())
 	f := follow(t, running(t, d.store()), Query{Tail: new(0)})

@@ -56,9 +56,21 @@ func (in *instance) checkDone(gone func(string) bool) {
 	if in.done || !gone(in.id) {
 		return
 	}
-	in.done = !slices.ContainsFunc(in.streams, func(s *stream) bool {
-		end, when := s.end()
-		return s.pos < end || time.Since(when) < drainTime
+	unread := func(s *stream) bool {
+		end, _ := s.end()
+		return s.pos < end
+	}
+	if in.first == math.MaxInt64 {
+		in.learnFirst()
+	}
+	in.done = !in.recent() && !slices.ContainsFunc(in.streams, unread)
+}
+
+// recent tells whether output came a moment ago, so that more may.
+func (in *instance) recent() bool {
+	return slices.ContainsFunc(in.streams, func(s *stream) bool {
+		_, when := s.end()
+		return time.Since(when) < drainTime
 	})
 }
 

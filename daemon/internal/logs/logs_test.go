@@ -491,6 +491,37 @@ func TestRead_CursorStaysSmall(t *testing.T) {
 	}
 }
 
+// FuzzRead_AnyIndex: an index tells times, never which bytes there are.
+func FuzzRead_AnyIndex(f *testing.F) {
+	f.Add([]byte("a\nb\n"), []byte("0123456789abcdef"))
+	f.Add([]byte("a\nb\nc"), binary.BigEndian.AppendUint64(make([]byte, 24), 2))
+	f.Fuzz(func(t *testing.T, data, index []byte) {
+		d := newDisk(t.TempDir())
+		d.mkdir(t, "i1")
+		path := filepath.Join(d.dir, "web", "i1", "stdout.0")
+		appendTo(t, path, data)
+		appendTo(t, path+".idx", index)
+		d.end("i1")
+		s := New(Config{Dir: d.dir, Gone: func(string) bool { return true }})
+		all := read(t, s, Query{})
+		if text(all) != string(data) {
+			t.Fatalf("got %q, want %q", text(all), data)
+		}
+		for i, e := range all {
+			if got := text(read(t, s, Query{Cursor: e.Cursor})); got != text(all[i+1:]) {
+				t.Fatalf("behind entry %d: %q, want %q", i, got, text(all[i+1:]))
+			}
+		}
+		for n := range 4 {
+			want := text(all[max(0, len(all)-n):])
+			if got := text(read(t, s, Query{Tail: &n})); len(data) < longestLine && got != want {
+				t.Fatalf("tail %d: %q, want %q", n, got, want)
+			}
+		}
+		read(t, s, Query{Since: time.Unix(0, 1)})
+	})
+}
+
 func FuzzCursor(f *testing.F) {
 	f.Add("AQA")
 	f.Add("AQIHABCDEFGHIJKLMN8B")

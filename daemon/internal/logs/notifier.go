@@ -21,10 +21,11 @@ type notifier struct {
 	running chan struct{} // closed when run ends; nil while it does not run
 }
 
-// ask is what a follower wants: a folder watched, or none any more.
+// ask is what a follower wants: a folder watched, or not any more.
 type ask struct {
 	sub  *subscription
-	dir  string // "" ends all of the subscription
+	dir  string // "" is all that it watches
+	stop bool
 	done chan error
 }
 
@@ -100,8 +101,8 @@ func (n *notifier) send(a ask) error {
 type subscribers map[string]map[*subscription]struct{}
 
 func (s subscribers) answer(w *fsnotify.Watcher, a ask) error {
-	if a.dir == "" {
-		s.drop(w, a.sub)
+	if a.stop {
+		s.drop(w, a.sub, a.dir)
 		return nil
 	}
 	if s[a.dir] == nil {
@@ -114,8 +115,11 @@ func (s subscribers) answer(w *fsnotify.Watcher, a ask) error {
 	return nil
 }
 
-func (s subscribers) drop(w *fsnotify.Watcher, sub *subscription) {
+func (s subscribers) drop(w *fsnotify.Watcher, sub *subscription, only string) {
 	for dir, subs := range s {
+		if only != "" && dir != only {
+			continue
+		}
 		delete(subs, sub)
 		if len(subs) == 0 {
 			delete(s, dir)
@@ -157,11 +161,23 @@ func (n *notifier) subscribe() *subscription {
 
 // watch begins to tell of changes in a folder. Where that fails the follower is
 // blind, and polls.
-func (s *subscription) watch(dir string) {
+func (s *subscription) watch(dir string) bool {
 	if s == nil || s.watched[dir] {
-		return
+		return true
 	}
-	s.watched[dir] = s.n.send(ask{sub: s, dir: dir}) == nil
+	ok := s.n.send(ask{sub: s, dir: dir}) == nil
+	s.watched[dir] = ok
+	return ok
+}
+
+// unwatch ends what watch began.
+func (s *subscription) unwatch(dir string) {
+	if s != nil && s.watched[dir] {
+		_ = s.n.send(ask{sub: s, dir: dir, stop: true})
+	}
+	if s != nil {
+		delete(s.watched, dir)
+	}
 }
 
 // blind tells that some folder could not be watched.
@@ -207,4 +223,4 @@ func (s *subscription) signal() {
 	}
 }
 
-func (s *subscription) close() { _ = s.n.send(ask{sub: s}) }
+func (s *subscription) close() { _ = s.n.send(ask{sub: s, stop: true}) }

@@ -92,7 +92,7 @@ func (r *reader) begin() error {
 
 // discover adds the instances that are new in the app's folder.
 func (r *reader) discover() (added []*instance, err error) {
-	r.news.watch(r.store.instanceDir(r.query.App, ""))
+	r.watchApp()
 	ids, err := r.store.instances(r.query.App)
 	if err != nil {
 		return nil, err
@@ -101,14 +101,26 @@ func (r *reader) discover() (added []*instance, err error) {
 		if r.all[id] != nil || r.query.Instance != "" && r.query.Instance != id {
 			continue
 		}
-		if !r.store.cfg.Gone(id) {
+		in := r.store.openInstance(r.query.App, id, r.query.streams())
+		if !r.store.cfg.Gone(id) || in.recent() {
 			r.news.watch(r.store.instanceDir(r.query.App, id))
 		}
-		in := r.store.openInstance(r.query.App, id, r.query.streams())
 		r.all[id] = in
 		added = append(added, in)
 	}
 	return added, nil
+}
+
+// watchApp watches the app's folder, or for an app that never started the one
+// that it will appear in.
+func (r *reader) watchApp() {
+	dir := r.store.instanceDir(r.query.App, "")
+	if r.news.watch(dir) || !r.news.watch(r.store.cfg.Dir) {
+		return
+	}
+	if !r.news.watch(dir) { // it may have appeared in between
+		r.news.unwatch(dir)
+	}
 }
 
 // enter makes an instance that was placed part of the reading.

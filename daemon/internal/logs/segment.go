@@ -163,7 +163,9 @@ func (f *files) unnoted(start int64) (from int64) {
 		return math.MaxInt64
 	}
 	index, err := os.Stat(f.path(start) + indexSuffix)
-	if err == nil && !data.ModTime().After(index.ModTime()) || time.Since(data.ModTime()) > noteDelay {
+	// The times are coarse: equal ones say little of an index that is still empty.
+	noted := err == nil && index.Size() > 0 && !data.ModTime().After(index.ModTime())
+	if noted || time.Since(data.ModTime()) > noteDelay {
 		return math.MaxInt64
 	}
 	last, ok := f.lastBatch(start)

@@ -57,6 +57,7 @@ func New(cfg Config) *Store {
 	if cfg.Gone == nil {
 		cfg.Gone = func(string) bool { return false }
 	}
+	cfg.Dir = filepath.Clean(cfg.Dir)
 	return &Store{cfg: cfg, watch: newNotifier(cfg.Log), quiet: partialQuiet}
 }
 

@@ -31,13 +31,13 @@ type stream struct {
 
 // head is the time of the next entry, as far as the index knows.
 func (s *stream) head() int64 {
-	if len(s.buf) == 0 {
-		if b, ok := s.batchOf(s.pos); ok {
-			return max(s.time, b.time)
-		}
-		return s.time
+	if len(s.buf) > 0 {
+		return s.timeOf(s.pos)
 	}
-	return s.timeOf(s.pos)
+	if b, ok := s.batchOf(s.pos); ok {
+		return max(s.time, b.time)
+	}
+	return s.time
 }
 
 // timeOf returns the time of the batch that holds off, never one before an
@@ -47,10 +47,14 @@ func (s *stream) timeOf(off int64) int64 {
 	if !found {
 		i--
 	}
-	if i < 0 {
-		return s.time
+	if i >= 0 {
+		return max(s.time, s.batches[i].time)
 	}
-	return max(s.time, s.batches[i].time)
+	if s.time == 0 { // the index is lost
+		_, when := s.end()
+		return when.UnixNano()
+	}
+	return s.time
 }
 
 // fill reads more bytes and tells whether there were any.

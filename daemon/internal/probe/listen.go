@@ -99,10 +99,11 @@ func (s *listening) taken(by *stranger) error {
 	if by.pid != 0 {
 		who = s.proc.describeProcess(by.pid)
 	}
-	return &app.StartError{
-		Step:    "port",
-		Message: fmt.Sprintf("port %d is taken: %s listens on %s, which is no process of this instance", s.l.Port, who, by.addr),
+	message := fmt.Sprintf("port %d is taken: %s listens on %s, which is no process of this instance", s.l.Port, who, by.addr)
+	if s.l.Spec.Listen.Port != 0 {
+		message += ": stop it, or give the app another listen.port"
 	}
+	return &app.StartError{Step: "port", Message: message}
 }
 
 // checkOutside fails the start once the instance has been listening on its port

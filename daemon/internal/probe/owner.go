@@ -40,11 +40,12 @@ func (t *target) owner(ctx context.Context, inode, uid uint32) (who ownership, p
 	if slices.ContainsFunc(pids, has) {
 		return ours, 0, nil
 	}
-	if hidden && uid == uint32(t.info.UID) {
+	who, pid, err = t.stranger(ctx, inode)
+	if err == nil && who == nobodys && hidden && uid == uint32(t.info.UID) {
 		t.noteWeak(uid)
-		return ours, 0, nil
+		who = ours
 	}
-	return t.stranger(ctx, inode)
+	return who, pid, err
 }
 
 // stranger looks for a process outside the instance that has the socket.

@@ -432,3 +432,29 @@ func BenchmarkTry_NothingListens(b *testing.B) {
 		}
 	}
 }
+
+// What the accept check costs an app that accepts at once.
+func BenchmarkWaitReady_FD(b *testing.B) {
+	r := newProber(b, Config{})
+	ln, _ := listener(b, "tcp4", "127.0.0.1:0")
+	p := self()
+	p.info.Address = ln.Addr().String()
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = conn.Read(make([]byte, 1))
+				_ = conn.Close()
+			}()
+		}
+	}()
+	l := launch(app.ListenFD, nil)
+	for b.Loop() {
+		if _, err := r.WaitReady(b.Context(), p, l); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
