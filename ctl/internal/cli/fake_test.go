@@ -21,8 +21,9 @@ import (
 // fakeDaemon is a daemon in memory. What it answers are copies: gRPC reads them
 // after the lock is gone.
 // What an app does is in its command's first
-// word: "fail" fails its rollouts, "hang" never ends them, "slow" takes a few
-// steps, "warn" gets a warning, "superseded" is taken over; anything else runs.
+// word: "fail" fails its rollouts, "hang" never ends them,
+// "warn" gets a warning, "superseded" is taken over, "cut" loses its first
+// watch; anything else runs.
 type fakeDaemon struct {
 	roostv1.UnimplementedAppServiceServer
 	roostv1.UnimplementedInstanceServiceServer
@@ -36,6 +37,7 @@ type fakeDaemon struct {
 	rollouts map[string]*roostv1.Rollout
 	logs     map[string][]*roostv1.LogEntry
 	events   []*roostv1.Event
+	cuts     map[string]bool // rollouts whose next watch is cut
 	denied   bool
 	shutdown func()
 }
@@ -43,7 +45,7 @@ type fakeDaemon struct {
 func newFakeDaemon() *fakeDaemon {
 	return &fakeDaemon{
 		apps: map[string]*roostv1.App{}, history: map[string][]*roostv1.Generation{},
-		rollouts: map[string]*roostv1.Rollout{}, logs: map[string][]*roostv1.LogEntry{}, shutdown: func() {},
+		rollouts: map[string]*roostv1.Rollout{}, cuts: map[string]bool{}, logs: map[string][]*roostv1.LogEntry{}, shutdown: func() {},
 	}
 }
 
@@ -194,6 +196,7 @@ func (f *fakeDaemon) begin(a *roostv1.App) string {
 	default:
 		r.Phase, r.Updated = roostv1.RolloutPhase_ROLLOUT_PHASE_COMPLETE, a.GetInstances()
 	}
+	f.cuts[id] = a.GetSpec().GetCommand()[0] == "cut"
 	a.Rollout = r
 	f.rollouts[id] = r
 	return id
@@ -305,10 +308,17 @@ func (f *fakeDaemon) WatchRollout(req *roostv1.WatchRolloutRequest, s roostv1.Ap
 	if !ok {
 		return fakeError(codes.NotFound, "NOT_FOUND", "no rollout %q is known", req.GetRolloutId())
 	}
+	f.mu.Lock()
+	cut := f.cuts[req.GetRolloutId()]
+	delete(f.cuts, req.GetRolloutId())
+	f.mu.Unlock()
 	first := proto.CloneOf(end)
 	first.Phase, first.Updated, first.Message, first.Output = roostv1.RolloutPhase_ROLLOUT_PHASE_PROGRESSING, 0, "waits for its first instance", ""
 	if err := s.Send(&roostv1.WatchRolloutResponse{Rollout: first}); err != nil {
 		return err
+	}
+	if cut {
+		return status.Error(codes.Unavailable, "the daemon is gone")
 	}
 	if !over(end.GetPhase()) {
 		<-s.Context().Done()

@@ -92,19 +92,56 @@ func (p *program) follow(steps <-chan step, watched []pending) map[string]error 
 	return errs
 }
 
+// A daemon that was killed is started again within moments, and goes on with what
+// it had accepted: so long a watch that it cut is tried again, so often.
+const (
+	reconnectFor   = 5 * time.Second
+	reconnectEvery = 100 * time.Millisecond
+)
+
 // watchRollout sends what it sees. The receiver takes every step, up to the last.
 func (p *program) watchRollout(ctx context.Context, r pending, steps chan<- step) {
-	stream, err := p.apps().WatchRollout(ctx, &roostv1.WatchRolloutRequest{RolloutId: r.id})
-	for err == nil {
-		var resp *roostv1.WatchRolloutResponse
-		if resp, err = stream.Recv(); err == nil && resp.GetRollout() != nil {
-			steps <- step{app: r.app, rollout: resp.GetRollout()}
+	seen := time.Now()
+	for {
+		err := p.watchOnce(ctx, r, func(now *roostv1.Rollout) {
+			seen = time.Now()
+			steps <- step{app: r.app, rollout: now}
+		})
+		if status.Code(err) != codes.Unavailable || time.Since(seen) > reconnectFor || !pause(ctx, reconnectEvery) {
+			steps <- step{app: r.app, err: cause(ctx, err), ended: true}
+			return
 		}
 	}
-	if errors.Is(err, io.EOF) {
-		err = nil
+}
+
+// watchOnce returns nil when the stream has ended well.
+func (p *program) watchOnce(ctx context.Context, r pending, show func(*roostv1.Rollout)) error {
+	stream, err := p.apps().WatchRollout(ctx, &roostv1.WatchRolloutRequest{RolloutId: r.id})
+	if err != nil {
+		return err
 	}
-	steps <- step{app: r.app, err: cause(ctx, err), ended: true}
+	for {
+		resp, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if resp.GetRollout() != nil {
+			show(resp.GetRollout())
+		}
+	}
+}
+
+// pause waits and reports whether ctx is still alive.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
 }
 
 // outcome is nil for a rollout that completed.
