@@ -3,17 +3,16 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
 
 	"github.com/roostd/roost/daemon/internal/api"
 	"github.com/roostd/roost/daemon/internal/app"
 	"github.com/roostd/roost/daemon/internal/auth"
 	"github.com/roostd/roost/daemon/internal/keeper"
+	"github.com/roostd/roost/daemon/internal/keeper/tree"
 	"github.com/roostd/roost/daemon/internal/probe"
 	"github.com/roostd/roost/daemon/internal/supervisor"
 )
@@ -161,10 +160,18 @@ func (d *daemon) Info(context.Context) api.Info {
 		return i
 	}
 	i.KeeperPID, i.KeeperVersion = k.PID, k.Version
-	for _, name := range slices.Sorted(maps.Keys(k.Abilities)) {
-		i.Abilities = append(i.Abilities, api.Ability{Name: name, Available: true, Detail: k.Abilities[name]})
-	}
+	i.Abilities = abilities(k)
 	return i
+}
+
+// abilities is what the host can do, as the keeper found it.
+func abilities(k keeper.KeeperInfo) []api.Ability {
+	lane := k.Abilities["lane"]
+	kill := api.Ability{Name: "cgroup", Available: lane != tree.LaneScan, Detail: "an instance's processes are held together by " + lane}
+	if !kill.Available {
+		kill.Detail = "there is none to use: an instance's processes are found by descent, group, session and environment"
+	}
+	return []api.Ability{kill}
 }
 
 // makeFolders makes the daemon's folders, with modes that keep others out of them.

@@ -72,20 +72,26 @@ func (h *host) startDaemon(args ...string) {
 	h.daemon = start(h, "roostd", append([]string{
 		"--socket", h.socket, "--state-dir", filepath.Join(h.dir, "state"),
 	}, args...)...)
+	h.endFirst(h.daemon)
 	h.daemon.address("unix")
+}
+
+// endFirst ends a program as an operator would, before what start does to one
+// that still runs when the test ends.
+func (h *host) endFirst(p *program) {
+	h.Cleanup(func() { p.end(syscall.SIGTERM) })
 }
 
 func (h *host) startProxy(listen string) {
 	h.Helper()
 	h.proxy = start(h, "roost-proxy", "--listen", listen, "--daemon", "unix://"+h.socket,
 		"--state-dir", filepath.Join(h.dir, "proxy"), "--access-log", filepath.Join(h.dir, "access.log"))
+	h.endFirst(h.proxy)
 	h.url = h.proxy.address("http")
 }
 
-// close ends what the test has left running and looks for what is left of it.
+// close looks for what is left of the test, whose programs have ended.
 func (h *host) close() {
-	h.proxy.end(syscall.SIGTERM)
-	h.daemon.end(syscall.SIGTERM)
 	if left := h.processes(); len(left) > 0 {
 		h.Errorf("processes left: %v", left)
 		for _, pid := range left {

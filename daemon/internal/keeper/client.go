@@ -270,13 +270,26 @@ func (c *Client) Recover(ctx context.Context) ([]*Process, error) {
 	return list, nil
 }
 
-// Owner names the instance that a process is a member of.
-func (c *Client) Owner(ctx context.Context, pid int) (app.InstanceID, bool) {
+// Owner names the instance that a process is a member of, "" for none. An error
+// means that nobody can tell: who decides by it what a process may do must then
+// refuse.
+func (c *Client) Owner(ctx context.Context, pid int) (app.InstanceID, error) {
 	resp, err := c.rpc.Owner(ctx, &keeperv1.OwnerRequest{Pid: int32(pid)})
-	if err != nil || resp.GetInstance() == "" {
-		return "", false
+	if err != nil {
+		return "", fmt.Errorf("whose process %d is: %w", pid, err)
 	}
-	return app.InstanceID(resp.GetInstance()), true
+	return app.InstanceID(resp.GetInstance()), nil
+}
+
+// Gone tells that no process of an instance is left.
+func (c *Client) Gone(instance string) bool {
+	c.mu.Lock()
+	p, synced := c.processes[app.InstanceID(instance)], c.isSynced
+	c.mu.Unlock()
+	if p == nil {
+		return synced // it was forgotten
+	}
+	return isClosed(p.gone)
 }
 
 // Token returns the token of an instance that has a record.

@@ -94,11 +94,11 @@ func testKill(t *testing.T, f *fixture) {
 		if !slices.Contains(members, n) {
 			t.Errorf("pid %s is not among the members %v", pid, members)
 		}
-		if id, ok := f.client.Owner(t.Context(), n); id != p.id || !ok {
+		if id, err := f.client.Owner(t.Context(), n); id != p.id || err != nil {
 			t.Errorf("owner of pid %s is %q, want %q", pid, id, p.id)
 		}
 	}
-	if id, ok := f.client.Owner(t.Context(), os.Getpid()); ok {
+	if id, err := f.client.Owner(t.Context(), os.Getpid()); id != "" || err != nil {
 		t.Errorf("this test is owned by %q", id)
 	}
 	_, limited := p.Info().Conditions[app.CondBestEffortStop]

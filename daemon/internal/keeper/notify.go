@@ -79,7 +79,7 @@ func (p *Process) readNotify(ctx context.Context, n *notifier) {
 		if !ok || !saysReady(buf[:size]) || isClosed(p.notified) {
 			continue
 		}
-		if id, ok := p.client.Owner(ctx, pid); !ok || id != p.id {
+		if id, err := p.client.Owner(ctx, pid); err != nil || id != p.id {
 			p.client.cfg.Log.Warn("a stranger said READY=1", "instance", p.id, "pid", pid)
 			continue
 		}
