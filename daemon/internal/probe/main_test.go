@@ -92,8 +92,9 @@ func startChild(t *testing.T, address string) (pid int, listens string) {
 	return cmd.Process.Pid, line[:len(line)-1]
 }
 
-// process is a fake instance.
+// process is a fake instance, as far as probes look at one.
 type process struct {
+	app.Process
 	info     app.ProcessInfo
 	pids     []int
 	execErr  error

@@ -16,14 +16,6 @@ import (
 	"github.com/roostd/roost/daemon/internal/probe/sockdiag"
 )
 
-// Process is what a probe needs of a launched process tree.
-type Process interface {
-	Info() app.ProcessInfo
-	Exec(ctx context.Context, argv []string, timeout time.Duration) error
-	Pids(ctx context.Context) ([]int, error)
-	Notified() <-chan struct{}
-}
-
 // Output opens what an instance writes, for log probes.
 type Output interface {
 	// Open returns the stream, "stdout" or "stderr", from its first byte. Read
@@ -74,7 +66,7 @@ func (r *Prober) Close() { r.close() }
 // WaitReady returns the address the instance is reached at once it is ready (""
 // for listen.mode none), or a *app.StartError. The end of ctx ends it; a deadline
 // is the start's timeout. It does not watch for the process's exit.
-func (r *Prober) WaitReady(ctx context.Context, p Process, l app.Launch) (string, error) {
+func (r *Prober) WaitReady(ctx context.Context, p app.Process, l app.Launch) (string, error) {
 	t := r.newTarget(p, l)
 	for _, s := range t.steps() {
 		if err := s.wait(ctx); err != nil {
@@ -87,7 +79,7 @@ func (r *Prober) WaitReady(ctx context.Context, p Process, l app.Launch) (string
 
 // Check asks once whether an instance that was ready at address still is: its
 // socket listens there and the ready probe, where it can be asked again, passes.
-func (r *Prober) Check(ctx context.Context, p Process, l app.Launch, address string) error {
+func (r *Prober) Check(ctx context.Context, p app.Process, l app.Launch, address string) error {
 	t := r.newTarget(p, l)
 	t.address = address
 	return t.check(ctx)

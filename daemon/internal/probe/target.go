@@ -13,7 +13,7 @@ import (
 // target is one instance on its way to ready.
 type target struct {
 	*Prober
-	p       Process
+	p       app.Process
 	l       app.Launch
 	info    app.ProcessInfo
 	start   time.Time
@@ -30,7 +30,7 @@ type step interface {
 	missing(ctx context.Context) string
 }
 
-func (r *Prober) newTarget(p Process, l app.Launch) *target {
+func (r *Prober) newTarget(p app.Process, l app.Launch) *target {
 	t := &target{Prober: r, p: p, l: l, info: p.Info(), start: time.Now()}
 	if l.Spec.Listen.Mode == app.ListenFD {
 		t.address = t.info.Address
