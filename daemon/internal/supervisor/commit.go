@@ -45,15 +45,15 @@ func (s *Supervisor) commitRollout(ctx context.Context, name, rollout string, ch
 }
 
 // finishRemoval forgets an app whose last instance has ended, unless it was
-// applied again meanwhile.
-func (s *Supervisor) finishRemoval(ctx context.Context, c *controller) {
+// applied again meanwhile. rollouts are the app's.
+func (s *Supervisor) finishRemoval(ctx context.Context, c *controller, rollouts []string) {
 	_, _ = ask(ctx, s, func() (struct{}, error) { // it fails only when all ends
 		e := s.entries[c.name]
 		if e == nil || !e.removed || e.ctl != c {
 			return struct{}{}, nil
 		}
 		delete(s.entries, c.name)
-		s.farewell(e.rollout)
+		s.farewell(rollouts)
 		s.mu.Lock()
 		delete(s.controllers, c.name)
 		s.mu.Unlock()
@@ -65,9 +65,9 @@ func (s *Supervisor) finishRemoval(ctx context.Context, c *controller) {
 // keptFarewells is how many rollouts of removed apps can be watched.
 const keptFarewells = 100
 
-// farewell keeps the rollout that ended an app to be watched for a while.
-func (s *Supervisor) farewell(rollout string) {
-	s.farewells = append(s.farewells, rollout)
+// farewell keeps the rollouts of a removed app to be watched for a while.
+func (s *Supervisor) farewell(rollouts []string) {
+	s.farewells = append(s.farewells, rollouts...)
 	for len(s.farewells) > keptFarewells {
 		s.rollouts.Delete(s.farewells[0])
 		s.farewells = s.farewells[1:]
@@ -78,11 +78,6 @@ func (s *Supervisor) farewell(rollout string) {
 type removed struct{}
 
 func (removed) on(c *controller) {
-	if n := len(c.past); n > 0 {
-		for _, id := range c.past[:n-1] {
-			c.rollouts.Delete(id)
-		}
-	}
 	c.cfg.Publisher.Remove(c.name)
 	c.cancel()
 }

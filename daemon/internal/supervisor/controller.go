@@ -27,7 +27,7 @@ type shared struct {
 	// a newer write has overtaken it.
 	commit func(ctx context.Context, name, rollout string, change func(app.Stored) app.Stored) (versioned, bool)
 	// finish tells the supervisor that a removed app has no instance left.
-	finish func(ctx context.Context, c *controller)
+	finish func(ctx context.Context, c *controller, rollouts []string)
 }
 
 // versioned is an app as stored; of two versions the higher is newer.
@@ -153,7 +153,10 @@ func (c *controller) turn(now time.Time) time.Time {
 	c.endDemand(now)
 	d := plan(c.wish(now), c.observe(), now)
 	c.carryOut(d.actions)
-	c.advance(now)
+	if c.advance(now) { // what follows a rollout may be another plan
+		d = plan(c.wish(now), c.observe(), now)
+		c.carryOut(d.actions)
+	}
 	c.depart()
 	c.show(now)
 	wake := earliest(d.wake, c.idleAt)

@@ -63,14 +63,14 @@ func (c *controller) depart() {
 		return
 	}
 	c.finishing = true
-	ended := c.ended
+	ended, past := c.ended, slices.Clone(c.past)
 	c.ended = nil
 	c.errand(func(ctx context.Context) event {
 		for _, e := range ended {
 			c.instances.Delete(e.id)
 			c.forgetRecord(ctx, e)
 		}
-		c.shared.finish(ctx, c)
+		c.shared.finish(ctx, c, past)
 		return nil
 	})
 }

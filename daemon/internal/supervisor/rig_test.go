@@ -27,8 +27,8 @@ func inBubble(t *testing.T, f func(t *testing.T, r *rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{t: t, host: newHost(), proxies: newProxies(), recorder: &fakeRecorder{}, disk: newStore()}
 		r.boot()
+		defer func() { r.end() }()
 		f(t, r)
-		r.end()
 	})
 }
 

@@ -97,11 +97,11 @@ func (c *controller) rollBack(m *member, message string) {
 	})
 }
 
-// advance takes the rollout's next step.
-func (c *controller) advance(now time.Time) {
+// advance takes the rollout's next step, and tells whether that was its last.
+func (c *controller) advance(now time.Time) (done bool) {
 	r := c.roll
 	if r == nil {
-		return
+		return false
 	}
 	p := progress{kind: r.kind, confirmed: r.confirmed, wanted: *c.serving().Spec.Instances - c.forfeited}
 	if r.replacesAny() {
@@ -123,7 +123,9 @@ func (c *controller) advance(now time.Time) {
 		c.showRollout(app.RolloutProgressing, "", "")
 	case stepDone:
 		c.completeRollout()
+		return true
 	}
+	return false
 }
 
 // confirm asks whether every known proxy has the app's set.

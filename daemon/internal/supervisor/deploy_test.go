@@ -1,0 +1,584 @@
+package supervisor
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/roostd/roost/daemon/internal/app"
+)
+
+// bad makes processes of the release fail as s says.
+func (r *rig) bad(release string, s script) {
+	r.host.behaveBy(func(l app.Launch) script {
+		if l.Spec.Release == release {
+			return s
+		}
+		return script{boot: time.Second}
+	})
+}
+
+func (r *rig) generationsAlive() map[int64]int {
+	m := map[int64]int{}
+	for _, p := range r.alive() {
+		m[p.launch.Generation]++
+	}
+	return m
+}
+
+func TestApply_OverlappedReplacesOneAtATime(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", instances(3), version("1")))
+		res := r.apply(spec("web", instances(3), version("2")))
+		if res[0].Action != ActionUpdated || !res[0].Replaces || !slices.Equal(res[0].ChangedPaths, []string{"release"}) {
+			t.Fatalf("result %+v", res[0])
+		}
+		most, fewest := 0, 99
+		r.until("it is complete", func() bool {
+			most = max(most, len(r.host.alive()))
+			fewest = min(fewest, len(r.proxies.ready("web")))
+			if r.rollout(res[0].Rollout).Phase != app.RolloutComplete && r.app("web").Serving != 1 && r.generationsAlive()[2] < 3 {
+				t.Fatal("it serves before all new ones are there")
+			}
+			return r.rollout(res[0].Rollout).Phase.Done()
+		})
+		r.ends(res[0].Rollout, app.RolloutComplete)
+		if most != 4 || fewest != 3 {
+			t.Errorf("at most %d alive and at least %d ready, want 4 and 3", most, fewest)
+		}
+		a := r.app("web")
+		if a.Serving != 2 || a.PrevServing != 1 || r.disk.get("web").Serving != 2 || a.Generations[1].Outcome != app.RolloutComplete {
+			t.Errorf("app %+v", a.Stored)
+		}
+		if got := r.generationsAlive(); got[2] != 3 || len(got) != 1 {
+			t.Errorf("generations %v", got)
+		}
+	})
+}
+
+func TestApply_WaitsForMinReadyBeforeTheOldOneDrains(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", version("1")))
+		old := r.wantAlive(1)[0]
+		r.apply(spec("web", version("2")))
+		r.pass(2900 * time.Millisecond) // 1s boot, 2s min_ready
+		if old.wasSignalled() || r.disk.get("web").Serving != 1 || len(r.proxies.ready("web")) != 2 {
+			t.Fatal("the old one went before min_ready")
+		}
+		r.pass(200 * time.Millisecond)
+		if !old.wasSignalled() || r.disk.get("web").Serving != 2 {
+			t.Fatal("the old one stays after min_ready")
+		}
+	})
+}
+
+func TestApply_WithoutOverlapStopsFirst(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", version("1"), noOverlap))
+		res := r.apply(spec("web", version("2"), noOverlap))
+		r.until("it is complete", func() bool {
+			if len(r.host.alive()) > 1 {
+				t.Fatal("two copies run")
+			}
+			return r.rollout(res[0].Rollout).Phase.Done()
+		})
+		r.ends(res[0].Rollout, app.RolloutComplete)
+		if got := r.generationsAlive(); got[2] != 1 {
+			t.Errorf("generations %v", got)
+		}
+	})
+}
+
+func TestApply_WithoutOverlapFailureStartsTheOldAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", version("1"), noOverlap))
+		r.bad("2", script{boot: -1, exitAfter: time.Second, code: 9})
+		res := r.apply(spec("web", version("2"), noOverlap))
+		r.pass(100 * time.Millisecond)
+		set, f := r.activate("web") // waits for the old one
+		if f != nil || set.Endpoints[0].Generation != 1 {
+			t.Fatalf("set %v, fault %v", set, f)
+		}
+		r.ends(res[0].Rollout, app.RolloutFailed)
+	})
+}
+
+func TestApply_BadVersionIsRolledBack(t *testing.T) {
+	tests := map[string]script{
+		"never ready":           {boot: -1},
+		"exits at once":         {boot: -1, exitAfter: 50 * time.Millisecond, code: 3},
+		"dies within min_ready": {boot: time.Second, exitAfter: 2 * time.Second, code: 3},
+		"cannot be launched":    {refuse: &app.StartError{Step: "command", Message: "it is not executable"}},
+	}
+	for name, s := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, r *rig) {
+				r.up(spec("web", version("1")))
+				r.bad("2", s)
+				res := r.apply(spec("web", version("2"), func(s *app.Spec) { s.Routes = []app.Route{{Host: "new.test"}} }))
+				failed := r.ends(res[0].Rollout, app.RolloutFailed)
+				if failed.Message == "" || failed.Output == "" {
+					t.Errorf("rollout %+v", failed)
+				}
+				starts := r.recorder.count(app.EventInstanceStarting)
+				r.pass(time.Minute)
+				if got := r.recorder.count(app.EventInstanceStarting); got != starts || starts != 2 {
+					t.Errorf("%d starts, then %d: something is retried", starts, got)
+				}
+				check := func(when string) {
+					t.Helper()
+					a := r.app("web")
+					if a.Serving != 1 || a.Desired != 2 || a.State != app.StateRunning || r.generationsAlive()[1] != 1 {
+						t.Errorf("%s: %s, %+v", when, a.State, a.Stored)
+					}
+					if !slices.ContainsFunc(a.Conditions, func(c app.Condition) bool {
+						return c.Type == app.CondRolloutFailed && strings.Contains(c.Message, "output of")
+					}) {
+						t.Errorf("%s: conditions %v", when, a.Conditions)
+					}
+					if set, _ := r.proxies.Current("web"); set.Routes[0].Host != "web.test" {
+						t.Errorf("%s: live fields are not undone: %v", when, set.Routes)
+					}
+				}
+				check("after the rollback")
+				r.wantAlive(1)[0].crash()
+				r.pass(2 * time.Second)
+				check("after a crash")
+				r.reboot()
+				check("after a restart of the daemon")
+				r.wantAlive(1)[0].crash()
+				r.pass(2 * time.Second)
+				check("after that and a crash")
+				if _, _, err := r.Scale(ctx, "web", 2, ""); err != nil {
+					t.Fatal(err)
+				}
+				r.pass(2 * time.Second)
+				if got := r.generationsAlive(); got[1] != 2 {
+					t.Errorf("after scaling: %v", got)
+				}
+				// The next apply tries again.
+				r.host.behave(script{boot: time.Second})
+				res = r.apply(spec("web", version("2"), instances(2), func(s *app.Spec) { s.Routes = []app.Route{{Host: "new.test"}} }))
+				if res[0].Action != ActionUnchanged || !res[0].Replaces {
+					t.Errorf("result %+v", res[0])
+				}
+				r.ends(res[0].Rollout, app.RolloutComplete)
+				if a := r.app("web"); a.Serving != 2 || len(a.Conditions) != 0 {
+					t.Errorf("app %+v", a)
+				}
+			})
+		})
+	}
+}
+
+func TestApply_LaterFailureBringsBackWhatWasReplaced(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", instances(3), version("1")))
+		n := 0
+		r.host.behaveBy(func(l app.Launch) script {
+			if l.Spec.Release == "2" {
+				if n++; n == 2 {
+					return script{boot: -1, exitAfter: 10 * time.Millisecond, code: 1}
+				}
+			}
+			return script{boot: time.Second}
+		})
+		res := r.apply(spec("web", instances(3), version("2")))
+		r.ends(res[0].Rollout, app.RolloutFailed)
+		r.until("the old generation is back", func() bool {
+			if len(r.proxies.ready("web")) < 3 {
+				t.Fatal("fewer are ready than before")
+			}
+			got := r.generationsAlive()
+			return got[1] == 3 && len(got) == 1
+		})
+	})
+}
+
+func TestApply_CrashOfAnOldInstanceIsReplacedByTheServingGeneration(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", version("1")))
+		r.bad("2", script{boot: time.Minute})
+		r.apply(spec("web", version("2")))
+		for _, p := range r.wantAlive(2) {
+			if p.launch.Generation == 1 {
+				p.crash()
+			}
+		}
+		r.pass(1500 * time.Millisecond)
+		if got := r.proxies.ready("web"); len(got) != 1 || got[0].Generation != 1 {
+			t.Fatalf("endpoints %v", got)
+		}
+	})
+}
+
+func TestApply_NewerOneSupersedes(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", version("1")))
+		r.bad("2", script{boot: time.Hour})
+		first := r.apply(spec("web", version("2")))[0].Rollout
+		r.pass(time.Second)
+		second := r.apply(spec("web", version("3")))[0].Rollout
+		if got := r.rollout(first).Phase; got != app.RolloutSuperseded {
+			t.Fatalf("the older rollout is %d", got)
+		}
+		if got := r.generationsAlive(); got[2] != 0 {
+			t.Fatalf("its instances still start: %v", got)
+		}
+		r.ends(second, app.RolloutComplete)
+		a := r.app("web")
+		if a.Serving != 3 || a.PrevServing != 1 || a.Generations[1].Outcome != app.RolloutSuperseded {
+			t.Errorf("app %+v", a.Stored)
+		}
+	})
+}
+
+func TestStopAndRemove_SupersedeEverything(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		for _, verb := range []string{"stop", "rm"} {
+			r.host.behave(script{boot: time.Second})
+			r.up(spec("web", version("1")))
+			r.bad("2", script{boot: time.Hour})
+			first := r.apply(spec("web", version("2")))[0].Rollout
+			var id string
+			var err error
+			if verb == "stop" {
+				_, id, err = r.Stop(ctx, "web", "")
+			} else {
+				id, err = r.Delete(ctx, "web", "", "")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.ends(first, app.RolloutSuperseded)
+			r.ends(id, app.RolloutComplete)
+			r.wantAlive(0)
+			if verb == "stop" {
+				// What was desired last is what a start brings.
+				r.host.behave(script{boot: time.Second})
+				_, id, err := r.Start(ctx, "web", "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.ends(id, app.RolloutComplete)
+				if got := r.generationsAlive(); got[2] != 1 {
+					t.Errorf("generations %v", got)
+				}
+				if _, err := r.Delete(ctx, "web", "", ""); err != nil {
+					t.Fatal(err)
+				}
+				r.wantAlive(0)
+			}
+		}
+	})
+}
+
+func TestApply_LiveFieldsActAtOnceWhereNothingIsReplaced(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web"))
+		p := r.wantAlive(1)[0]
+		res := r.apply(spec("web", func(s *app.Spec) { s.Routes[0].Host = "other.test"; s.Stop.Timeout = new(time.Minute) }))
+		if res[0].Replaces || res[0].App.Serving != 2 {
+			t.Fatalf("result %+v", res[0])
+		}
+		r.ends(res[0].Rollout, app.RolloutComplete)
+		if set, _ := r.proxies.Current("web"); set.Routes[0].Host != "other.test" || len(set.Endpoints) != 1 {
+			t.Fatalf("set %+v", set)
+		}
+		r.pass(time.Minute)
+		if got := r.wantAlive(1)[0]; got != p {
+			t.Fatal("it was replaced")
+		}
+	})
+}
+
+func TestApply_OfAColdAppServesAtOnceAndIsCompleteWithItsRoutes(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.proxies.update(func() { r.proxies.held = true })
+		first := r.apply(spec("web", version("1")))[0].Rollout
+		r.pass(time.Minute)
+		if got := r.rollout(first).Phase; got.Done() {
+			t.Fatal("complete before the proxies have the routes")
+		}
+		r.proxies.update(func() { r.proxies.held = false })
+		r.ends(first, app.RolloutComplete)
+		res := r.apply(spec("web", version("2")))[0]
+		r.ends(res.Rollout, app.RolloutComplete)
+		if res.App.Serving != 2 || r.disk.get("web").Serving != 2 || r.host.count() != 0 {
+			t.Fatalf("app %+v", res.App)
+		}
+	})
+}
+
+func TestApply_IsCompleteOnceEveryProxyHasItAndTheOldOnesAreGone(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", version("1")))
+		old := r.wantAlive(1)[0]
+		old.script.stop = 5 * time.Second
+		res := r.apply(spec("web", version("2")))
+		r.pass(4 * time.Second)
+		if r.rollout(res[0].Rollout).Phase.Done() {
+			t.Fatal("complete while the old one ends")
+		}
+		r.proxies.update(func() { r.proxies.held = true })
+		r.pass(10 * time.Second)
+		r.wantAlive(1)
+		if r.rollout(res[0].Rollout).Phase.Done() {
+			t.Fatal("complete while a proxy does not have it")
+		}
+		r.proxies.update(func() { r.proxies.held = false })
+		r.ends(res[0].Rollout, app.RolloutComplete)
+	})
+}
+
+func TestApply_ServingIsWrittenDownBeforeTheLastOldOneDrains(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", version("1")))
+		old := r.wantAlive(1)[0]
+		res := r.apply(spec("web", version("2")))
+		r.disk.break_(errors.New("no space left on device"))
+		r.pass(time.Minute)
+		if old.wasSignalled() || len(r.proxies.ready("web")) != 2 {
+			t.Fatal("the old one was drained, though nobody would know who serves")
+		}
+		r.disk.break_(nil)
+		r.ends(res[0].Rollout, app.RolloutComplete)
+	})
+}
+
+func TestRecycle_ReplacesWithTheSameGeneration(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", instances(2)))
+		before := r.wantAlive(2)
+		_, id, err := r.Recycle(ctx, "web", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ends(id, app.RolloutComplete)
+		for _, p := range r.wantAlive(2) {
+			if slices.Contains(before, p) || p.launch.Generation != 1 {
+				t.Fatal("an old one is left")
+			}
+		}
+	})
+}
+
+func TestRecycle_FailureKeepsTheOldOnes(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", instances(2)))
+		before := r.wantAlive(2)
+		r.host.behave(script{boot: -1, exitAfter: time.Millisecond, code: 1})
+		_, id, err := r.Recycle(ctx, "web", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ends(id, app.RolloutFailed)
+		r.pass(time.Minute)
+		if !slices.Equal(r.wantAlive(2), before) || len(r.app("web").Conditions) != 1 {
+			t.Fatal("the old ones are not kept")
+		}
+		r.host.behave(script{})
+		_, id, _ = r.Recycle(ctx, "web", "")
+		r.ends(id, app.RolloutComplete)
+		if len(r.app("web").Conditions) != 0 {
+			t.Fatal("the condition stays")
+		}
+	})
+}
+
+func TestRecycle_OfAStoppedIdleOrUnknownApp(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.apply(spec("web"))
+		if _, id, err := r.Recycle(ctx, "web", ""); err != nil || id != "" {
+			t.Errorf("idle: rollout %q, %v", id, err)
+		}
+		r.host.link("/srv/web", "")
+		if _, _, err := r.Recycle(ctx, "web", ""); app.KindOf(err) != app.WrongState {
+			t.Errorf("folder gone: %v", err)
+		}
+		_, _, _ = r.Stop(ctx, "web", "")
+		if _, _, err := r.Recycle(ctx, "web", ""); app.KindOf(err) != app.WrongState {
+			t.Errorf("stopped: %v", err)
+		}
+		if _, _, err := r.Recycle(ctx, "nobody", ""); app.KindOf(err) != app.NotFound {
+			t.Errorf("unknown: %v", err)
+		}
+	})
+}
+
+func TestDir_MovedLinkIsDeployedByApplyAndRecycleOnly(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		dir := func() string { return r.wantAlive(1)[0].launch.Dir }
+		r.host.link("/srv/web", "/srv/r1")
+		r.up(spec("web"))
+		r.host.link("/srv/web", "/srv/r2")
+		r.wantAlive(1)[0].crash()
+		r.pass(2 * time.Second)
+		if dir() != "/srv/r1" {
+			t.Fatal("a crash deploys")
+		}
+		res := r.apply(spec("web"))[0]
+		if res.Action != ActionUpdated || !slices.Equal(res.ChangedPaths, []string{"dir"}) || !res.Replaces {
+			t.Fatalf("result %+v", res)
+		}
+		r.ends(res.Rollout, app.RolloutComplete)
+		if dir() != "/srv/r2" {
+			t.Fatalf("it runs in %s", dir())
+		}
+		_, id, err := r.Rollback(ctx, "web", 0, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ends(id, app.RolloutComplete)
+		if dir() != "/srv/r1" || r.app("web").Desired != 3 {
+			t.Fatalf("after the rollback it runs in %s", dir())
+		}
+		r.host.link("/srv/web", "/srv/r3")
+		_, id, err = r.Recycle(ctx, "web", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ends(id, app.RolloutComplete)
+		if dir() != "/srv/r3" || r.app("web").Serving != 4 {
+			t.Fatalf("after the recycle it runs in %s", dir())
+		}
+	})
+}
+
+func TestRollback_ReturnsToServingWhereDesiredDiffers(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", version("1")))
+		p := r.wantAlive(1)[0]
+		r.bad("2", script{boot: -1, exitAfter: time.Millisecond})
+		r.ends(r.apply(spec("web", version("2")))[0].Rollout, app.RolloutFailed)
+		a, id, err := r.Rollback(ctx, "web", 0, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ends(id, app.RolloutComplete)
+		if a.Desired != 3 || a.Serving != 3 || len(a.Conditions) != 0 || r.wantAlive(1)[0] != p {
+			t.Fatalf("app %+v", a)
+		}
+		if _, _, err := r.Rollback(ctx, "web", 0, ""); app.KindOf(err) != app.NotFound {
+			t.Errorf("nothing served before: %v", err)
+		}
+		if _, _, err := r.Rollback(ctx, "web", 77, ""); app.KindOf(err) != app.NotFound {
+			t.Errorf("unknown generation: %v", err)
+		}
+	})
+}
+
+func TestVerify_StartsOneAndRollsBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		verify := func(s app.Spec) string {
+			t.Helper()
+			res, err := r.Apply(ctx, ApplyRequest{Specs: []app.Spec{s}, Verify: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if n := len(r.host.alive()); n > 1 {
+				t.Fatalf("%d are started", n)
+			}
+			return res[0].Rollout
+		}
+		r.ends(verify(spec("web", version("1"), instances(2))), app.RolloutComplete)
+		r.pass(2 * time.Second)
+		r.wantAlive(2)
+		_, _, _ = r.Stop(ctx, "web", "")
+		_, _, _ = r.Start(ctx, "web", "")
+		for r.app("web").State != app.StateRunning {
+			r.pass(time.Second)
+		}
+		_, _, _ = r.Stop(ctx, "web", "")
+		a := r.app("web").Stored
+		a.Stopped = false
+		r.wantAlive(0)
+	})
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.apply(spec("web", version("1")))
+		r.bad("2", script{boot: -1, exitAfter: 100 * time.Millisecond, code: 2})
+		res, err := r.Apply(ctx, ApplyRequest{Specs: []app.Spec{spec("web", version("2"))}, Verify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ends(res[0].Rollout, app.RolloutFailed)
+		a := r.app("web")
+		if a.Serving != 1 || a.Desired != 2 || a.Failed == nil {
+			t.Fatalf("app %+v", a.Stored)
+		}
+		r.pass(2 * time.Second)
+		set, f := r.activate("web")
+		if f != nil || set.Endpoints[0].Generation != 1 {
+			t.Fatalf("set %v, fault %v", set, f)
+		}
+	})
+}
+
+func TestScale_KeepsTheSurvivorsAndSetsBothGenerations(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", instances(2)))
+		first := r.wantAlive(2)
+		for _, n := range []int{4, 3, 1} {
+			_, id, err := r.Scale(ctx, "web", n, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.ends(id, app.RolloutComplete)
+			kept := 0
+			for _, p := range r.wantAlive(n) {
+				if slices.Contains(first, p) {
+					kept++
+				}
+			}
+			if kept != min(n, 2) {
+				t.Fatalf("scaled to %d: %d survivors", n, kept)
+			}
+		}
+		if _, _, err := r.Scale(ctx, "web", 101, ""); app.KindOf(err) != app.Invalid {
+			t.Errorf("101 instances: %v", err)
+		}
+		r.bad("2", script{boot: -1, exitAfter: time.Millisecond})
+		r.ends(r.apply(spec("web", version("2")))[0].Rollout, app.RolloutFailed)
+		if _, _, err := r.Scale(ctx, "web", 2, ""); err != nil {
+			t.Fatal(err)
+		}
+		a := r.disk.get("web")
+		if *desiredOf(a).Spec.Instances != 2 || *servingOf(a).Spec.Instances != 2 || a.Desired != 2 {
+			t.Fatalf("stored %+v", a)
+		}
+	})
+}
+
+func TestScale_OfAnIdleAppStartsNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.apply(spec("web"))
+		r.pass(time.Second)
+		if _, id, err := r.Scale(ctx, "web", 3, ""); err != nil || id != "" {
+			t.Fatalf("rollout %q, %v", id, err)
+		}
+		r.wantAlive(0)
+	})
+}
+
+func TestGenerations_TheLastTwentyAreKept(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		for i := range 30 {
+			r.apply(spec("web", version(number(int64(i)))))
+		}
+		list, desired, serving, err := r.Generations("web")
+		if err != nil || len(list) != 20 || desired != 30 || serving != 30 || list[0].Number != 11 {
+			t.Fatalf("%d generations from %d, desired %d, serving %d, %v", len(list), list[0].Number, desired, serving, err)
+		}
+		if _, err := r.Delete(ctx, "web", "", ""); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if res := r.apply(spec("web")); res[0].App.Desired != 31 {
+			t.Fatalf("generation %d: the counter did not outlive rm", res[0].App.Desired)
+		}
+	})
+}
