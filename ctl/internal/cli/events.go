@@ -85,7 +85,7 @@ func (p *program) event(e *roostv1.Event) error {
 	_, err := fmt.Fprintf(p.Stdout, "%s  %s  %s  %s  %s\n",
 		p.paint.Paint(render.Dim, e.GetTime().AsTime().Local().Format("2006-01-02 15:04:05.000")),
 		p.paint.Paint(severityStyle(e.GetSeverity()), fmt.Sprintf("%-7s", manifest.EnumText(e.GetSeverity()))),
-		render.Clean(about), p.paint.Paint(render.Bold, render.Clean(e.GetId())), eventMessage(e, p.wide()))
+		fmt.Sprintf("%-22s", render.Clean(about)), p.paint.Paint(render.Bold, fmt.Sprintf("%-16s", render.Clean(e.GetId()))), eventMessage(e, p.wide()))
 	return err
 }
 

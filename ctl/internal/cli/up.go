@@ -189,8 +189,10 @@ func (s *session) until(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	case <-s.daemond.done:
+		s.daemond.settle()
 		return s.daemond.died()
 	case <-s.proxy.done:
+		s.proxy.settle()
 		return s.proxy.died()
 	}
 }
@@ -200,11 +202,13 @@ func (s *session) blame(err error) error {
 	if _, ok := errors.AsType[*failure](err); ok || s.daemond == nil || s.daemond.cmd == nil {
 		return err
 	}
-	s.daemond.settle()
-	if s.daemond.running() {
+	select {
+	case <-s.daemond.done:
+		s.daemond.settle()
+		return s.daemond.died()
+	case <-time.After(100 * time.Millisecond): // its sockets close a moment before it is gone
 		return err
 	}
-	return s.daemond.died()
 }
 
 // urlsOf are the URLs of an app's routes at the proxy's address.
@@ -257,10 +261,14 @@ func portsFree(ctx context.Context, listen []string) error {
 
 // died says that a part ended which should not have.
 func (c *child) died() error {
-	if c.fault() != "" {
-		return failed(exitFailed, "%s has died (%s): %s", c.name, c.how(), c.fault())
+	what := "has died"
+	if c.address() == "" {
+		what = "did not start"
 	}
-	return failed(exitFailed, "%s has died (%s)", c.name, c.how())
+	if c.fault() != "" {
+		return failed(exitFailed, "%s %s (%s): %s", c.name, what, c.how(), c.fault())
+	}
+	return failed(exitFailed, "%s %s (%s)", c.name, what, c.how())
 }
 
 func (c *child) how() string {

@@ -1,13 +1,14 @@
 package cli
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ import (
 // Ctrl-C goes to this program only, which ends them in order.
 type child struct {
 	name  string
+	log   string // the file that it writes its log to
 	out   *console
 	dir   string
 	env   []string
@@ -36,13 +38,22 @@ type child struct {
 }
 
 func (s *session) newChild(name string) *child {
-	return &child{name: name, out: s.out, dir: s.Dir, env: s.childEnv(), done: make(chan struct{}), heard: make(chan struct{})}
+	return &child{
+		name: name, log: filepath.Join(s.dirs.logs, name+".log"), out: s.out, dir: s.Dir, env: s.childEnv(),
+		done: make(chan struct{}), heard: make(chan struct{}),
+	}
 }
 
-// start starts the program. Its output is a pipe that is read until the last
-// process that holds it is gone: the daemon's keeper has it too.
+// start starts the program. Its log is a file that is followed, not a pipe: where
+// this program is killed, a pipe's next write would kill the daemon too, before it
+// has stopped its apps.
 func (c *child) start(program string, args []string) error {
-	r, w, err := os.Pipe()
+	w, err := os.OpenFile(c.log, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	r, err := os.Open(c.log)
 	if err != nil {
 		return err
 	}
@@ -61,26 +72,48 @@ func (c *child) start(program string, args []string) error {
 			close(c.done)
 		}
 	}()
-	err = <-started
-	_ = w.Close()
-	if err != nil {
+	if err := <-started; err != nil {
 		_ = r.Close()
 		return failed(exitFailed, "cannot start %s: %v", program, err)
 	}
-	c.lines.Go(func() { c.read(r) })
+	c.lines.Go(func() { c.follow(r) })
 	return nil
 }
 
-func (c *child) read(r *os.File) {
+// How often the log is looked at: until it says that the program listens, which
+// is waited for, and then.
+const (
+	followFast = 5 * time.Millisecond
+	followSlow = 200 * time.Millisecond
+)
+
+// follow takes in the lines of the log until the program has ended.
+func (c *child) follow(r *os.File) {
 	defer r.Close()
-	const longest = 1 << 20
-	for in := bufio.NewReaderSize(r, longest); ; {
-		line, err := in.ReadSlice('\n')
-		if len(line) > 0 {
+	var rest []byte
+	for ended := false; ; {
+		more, err := io.ReadAll(r)
+		rest = append(rest, more...)
+		for {
+			line, after, ok := bytes.Cut(rest, []byte("\n"))
+			if !ok {
+				break
+			}
 			c.line(string(line))
+			rest = after
 		}
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+		if ended || err != nil {
+			c.line(string(rest))
 			return
+		}
+		pace := followSlow
+		if c.address() == "" {
+			pace = followFast
+		}
+		select {
+		case <-c.done:
+			ended = true
+		case <-time.After(pace):
 		}
 	}
 }
@@ -113,8 +146,12 @@ func (c *child) say(st render.Style, text string) {
 	c.out.say(st, "%s: %s", c.name, render.Clean(text))
 }
 
-// logText is a log line's message with its fields.
+// logText is a log line's message with its error and its other fields.
 func logText(message string, fields map[string]any) string {
+	if err, ok := fields["error"].(string); ok {
+		message += ": " + err
+		delete(fields, "error")
+	}
 	words := map[string]string{}
 	for k, v := range fields {
 		if !strings.HasPrefix(k, "@") {
@@ -174,18 +211,8 @@ func (c *child) listening(ctx context.Context, within time.Duration) (string, er
 	}
 }
 
-// settle waits a moment for the last words of a program that has ended.
-func (c *child) settle() {
-	read := make(chan struct{})
-	go func() {
-		c.lines.Wait()
-		close(read)
-	}()
-	select {
-	case <-read:
-	case <-time.After(200 * time.Millisecond): // its keeper holds the pipe
-	}
-}
+// settle waits for the last words of a program that has ended.
+func (c *child) settle() { c.lines.Wait() }
 
 // signal sends a signal to the program, not to what it started.
 func (c *child) signal(s os.Signal) {

@@ -17,8 +17,8 @@ const longestFolder = 107 - len("/i/") - 16 - len("/s")
 
 // upDirs are the places of one up.
 type upDirs struct {
-	daemonState, proxyState, socket string
-	temporary                       string // to be removed, where the socket had to go elsewhere
+	logs, daemonState, proxyState, socket string
+	temporary                             string // to be removed, where the socket had to go elsewhere
 }
 
 func (d upDirs) close() {
@@ -29,7 +29,7 @@ func (d upDirs) close() {
 
 func (p *program) makeUpDirs() (upDirs, error) {
 	root := p.path(upFolder)
-	d := upDirs{daemonState: filepath.Join(root, "state"), proxyState: filepath.Join(root, "proxy"), socket: filepath.Join(root, "roostd.sock")}
+	d := upDirs{logs: root, daemonState: filepath.Join(root, "state"), proxyState: filepath.Join(root, "proxy"), socket: filepath.Join(root, "roostd.sock")}
 	// An app may run as another user than root: it must be able to pass through.
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return d, failed(exitFailed, "cannot make %s: %v", root, pathReason(err))

@@ -73,7 +73,7 @@ func (s *session) sweep() error {
 	if s.daemond == nil || s.daemond.cmd == nil || s.daemond.address() == "" {
 		return nil // it never served: there is nothing of it
 	}
-	s.out.say(render.Yellow, "stopping the apps that roostd left running")
+	s.out.say(render.Yellow, "roostd is gone: stopping the apps that it left running")
 	if err := s.startDaemon(); err != nil {
 		return err
 	}

@@ -88,9 +88,14 @@ func (w *watcher) watchEvents(ctx context.Context) {
 	}
 }
 
+// showEvent shows what a developer wants to know: what becomes of the processes,
+// and everything that is not as it should be.
 func (w *watcher) showEvent(e *roostv1.Event) {
 	st := severityStyle(e.GetSeverity())
 	if st == render.Plain {
+		if e.GetInstance() == "" {
+			return
+		}
 		st = render.Dim
 	}
 	if e.GetApp() == "" {

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -159,7 +158,10 @@ func outcome(app string, r *roostv1.Rollout, err error) error {
 		if message == "" {
 			message = "the rollout failed: see roostctl events"
 		}
-		return &failure{code: exitFailed, err: fmt.Errorf("%s: %s", app, message), detail: outputOf(app, r.GetOutput())}
+		if !strings.HasPrefix(message, app+" ") {
+			message = app + ": " + message
+		}
+		return &failure{code: exitFailed, err: errors.New(message), detail: outputOf(app, r.GetOutput())}
 	default:
 		return failed(exitFailed, "%s: the daemon ended the watch before the rollout was done: see roostctl get %s", app, app)
 	}
