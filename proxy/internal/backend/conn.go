@@ -5,6 +5,7 @@ import (
 	"net"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,6 +33,8 @@ type Conn struct {
 
 	mark   uint32
 	rested bool
+	hasFD  bool
+	fd     int
 }
 
 // Rested reports whether the connection was idle for so long that the app
@@ -41,21 +44,29 @@ func (c *Conn) Rested() bool { return c.rested }
 // Stale reports whether the app has closed the connection, or sent something
 // that nobody asked for. It costs one system call.
 func (c *Conn) Stale() bool {
-	sc, ok := c.Conn.(syscall.Conn)
-	if !ok {
+	if !c.hasFD {
+		c.hasFD, c.fd = true, descriptor(c.Conn)
+	}
+	if c.fd < 0 {
 		return false
 	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return true
+	// The descriptor is good as long as the connection was not closed, and
+	// only the exchange that asks may close it.
+	var b [1]byte
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(&b[0])), 1,
+		unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
+	return errno != unix.EAGAIN
+}
+
+// descriptor is the connection's, or -1.
+func descriptor(nc net.Conn) int {
+	fd := -1
+	if sc, ok := nc.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			raw.Control(func(f uintptr) { fd = int(f) })
+		}
 	}
-	stale := true
-	err = raw.Control(func(fd uintptr) {
-		var b [1]byte
-		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		stale = err != unix.EAGAIN
-	})
-	return stale || err != nil
+	return fd
 }
 
 // Lease is a claim on an endpoint, for one exchange.

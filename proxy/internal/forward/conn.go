@@ -81,7 +81,7 @@ func (c *conn) serve() {
 	first := true
 	for {
 		if first {
-			c.wait(phaseHead)
+			c.wait(phaseNew)
 		} else {
 			c.wait(phaseIdle)
 		}

@@ -22,8 +22,10 @@ func (x *exchange) deliver() {
 		x.keep = false // the end of the connection is the end of the body
 	}
 	if !x.uploaded() {
-		x.keep, x.lingers = false, true
+		x.keep = false
 	}
+	// What the client has sent meanwhile must not turn the close into RST.
+	x.lingers = !x.keep && x.req.KeepAlive()
 	x.out = x.appendResponse(x.out[:0], chunked)
 	for {
 		data, ok := x.nextDown()
@@ -38,7 +40,7 @@ func (x *exchange) deliver() {
 		}
 	}
 	x.doneAt = c.srv.now()
-	reusable := x.resp.KeepAlive() && x.down.Kind != http1.UntilClose && len(x.bb.unread()) == 0 && x.uploaded()
+	reusable := x.resp.KeepAlive() && x.down.Kind != http1.UntilClose && len(x.bb.unread()) == 0
 	x.letGo(reusable)
 }
 

@@ -61,11 +61,12 @@ type state struct {
 	uploadBad *failure
 }
 
-var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+var exchanges = sync.Pool{New: func() any { return &exchange{out: make([]byte, 0, smallBuffer)} }}
 
 func newExchange(c *conn) *exchange {
 	x := exchanges.Get().(*exchange)
 	x.c = c
+	x.id = x.id[:0]
 	x.req.Reset()
 	return x
 }
@@ -143,6 +144,7 @@ func (x *exchange) readHead() (ok bool, err error) {
 
 // refuse answers a head that is not valid HTTP.
 func (x *exchange) refuse(err error) {
+	x.requestID()
 	code := codeBadRequest
 	if e, ok := err.(*http1.Error); ok && e.Status == 431 {
 		code = codeHeadTooLarge
@@ -391,10 +393,10 @@ func (x *exchange) broken() bool {
 // letGo ends the use of the app: the connection goes back if keep is set and
 // nothing has happened to it, and is closed otherwise.
 func (x *exchange) letGo(keep bool) {
+	keep = keep && x.uploaded()
 	if x.upload != nil {
 		x.upload.stop()
 		x.upload = nil
-		keep = false
 	}
 	if x.bc != nil {
 		if x.c.detach() && keep {

@@ -181,7 +181,7 @@ func (s *Server) drain(g *group) {
 
 func isIdle(w uint64) bool {
 	p, _ := unpack(w)
-	return p == phaseIdle || p == phaseLinger
+	return p == phaseNew || p == phaseIdle || p == phaseLinger
 }
 
 func within(done <-chan struct{}, d time.Duration) bool {

@@ -139,9 +139,15 @@ func (s *sock) plainRead(b **buffer, large bool) error {
 	return err
 }
 
+// smallWrite is up to where copying bytes together is cheaper than a vector.
+const smallWrite = 4 << 10
+
 // send writes all bytes of up to three slices in one call where the peer takes
-// them. It returns how many were written.
+// them. It returns how many were written. It may use the room behind a.
 func (s *sock) send(a, b, c []byte) (int, error) {
+	if n := len(b) + len(c); n > 0 && n <= smallWrite && n <= cap(a)-len(a) {
+		a, b, c = append(append(a, b...), c...), nil, nil
+	}
 	if s.raw == nil {
 		return s.plainSend(a, b, c)
 	}

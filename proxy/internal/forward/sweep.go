@@ -18,6 +18,7 @@ type phase uint8
 
 const (
 	phaseNone        phase = iota
+	phaseNew               // the first byte of the first request
 	phaseIdle              // the first byte of another request
 	phaseHead              // the rest of a request's head
 	phaseClientRead        // a request's body that nobody wants any more
@@ -82,7 +83,7 @@ func (l *Limits) verdict(w, up uint64, timeout, now int64) cause {
 	switch p {
 	case phaseIdle:
 		return when(over(since, l.Idle), causeSlow)
-	case phaseHead:
+	case phaseNew, phaseHead:
 		return when(over(since, l.Head), causeSlow)
 	case phaseClientRead, phaseClientWrite:
 		return when(over(since, l.Body), causeSlow)

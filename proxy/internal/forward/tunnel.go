@@ -24,6 +24,7 @@ type tunnel struct {
 	draining    atomic.Bool
 	closing     atomic.Bool
 	ended       atomic.Bool // the app has closed its direction
+	leaving     func() bool // the instance is being drained
 	down, up    flow
 }
 
@@ -53,7 +54,7 @@ func (x *exchange) switchProtocols() {
 	x.out = x.resp.AppendExcept(x.out, dropInterim)
 	x.out = append(x.out, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"...)
 
-	t := &tunnel{client: &c.sock, app: x.peer, policy: x.policy.CloseWebSockets}
+	t := &tunnel{client: &c.sock, app: x.peer, policy: x.policy.CloseWebSockets, leaving: x.lease.Draining}
 	t.down = flow{t: t, src: x.peer, dst: &c.sock, buf: x.bb, goodbye: goingAway}
 	t.up = flow{t: t, src: &c.sock, dst: x.peer, buf: x.takeEarly(), goodbye: goingAwayMasked}
 	x.bb = nil
@@ -221,7 +222,7 @@ func (f *flow) sayGoodbye() error {
 // drained gets a close frame to the client after it, as it should have sent
 // itself; other failures end the other direction too.
 func (f *flow) end() {
-	if f.t.draining.Load() && f == &f.t.down && !f.said && f.frames.atBoundary() {
+	if f == &f.t.down && (f.t.draining.Load() || f.t.leaving()) && !f.said && f.frames.atBoundary() {
 		if f.sayGoodbye() == nil {
 			f.err = nil
 		}

@@ -81,7 +81,18 @@ func (r *Request) Reset() {
 // Parse continues with buf, which starts where the request starts and has all
 // bytes of the earlier calls. It returns the head's length, or 0 when more
 // bytes are needed. The path is resolved in place. Errors are *Error.
+//
+// After an error the request has no fields and nothing else to rely on.
 func (r *Request) Parse(buf []byte) (int, error) {
+	n, err := r.parse(buf)
+	if err != nil {
+		r.list = r.list[:0]
+		return 0, err
+	}
+	return n, nil
+}
+
+func (r *Request) parse(buf []byte) (int, error) {
 	for {
 		start, end, ok, err := r.line(buf, MaxHead, ErrHeadTooLarge)
 		if !ok {

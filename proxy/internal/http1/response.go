@@ -29,7 +29,18 @@ func (r *Response) Reset() {
 // Parse continues with buf, which starts where the response starts and has
 // all bytes of the earlier calls. It returns the head's length, or 0 when more
 // bytes are needed. Errors are *Error; their status is meant for requests.
+//
+// After an error the response has no fields and nothing else to rely on.
 func (r *Response) Parse(buf []byte) (int, error) {
+	n, err := r.parse(buf)
+	if err != nil {
+		r.list = r.list[:0]
+		return 0, err
+	}
+	return n, nil
+}
+
+func (r *Response) parse(buf []byte) (int, error) {
 	for {
 		start, end, ok, err := r.line(buf, MaxHead, ErrHeadTooLarge)
 		if !ok {
