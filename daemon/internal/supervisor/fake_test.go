@@ -272,6 +272,12 @@ func (p *fakeProcess) wasSignalled() bool {
 	return len(p.signals) > 0
 }
 
+func (p *fakeProcess) wasKilled() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.killed
+}
+
 func (p *fakeProcess) Kill(context.Context) error {
 	p.mu.Lock()
 	p.killed = true
