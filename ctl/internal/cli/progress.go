@@ -22,8 +22,7 @@ type progress struct {
 	width    int // of the longest app name
 	order    []string
 	state    map[string]*roostv1.Rollout
-	began    map[string]time.Time
-	took     map[string]time.Duration
+	began    time.Time
 	last     map[string]string // the last plain line of each
 	drawn    int               // lines on the terminal
 }
@@ -31,7 +30,7 @@ type progress struct {
 func (p *program) newProgress(apps []string) *progress {
 	g := &progress{
 		w: p.Stderr, terminal: isTerminal(p.Stderr), paint: render.Painter(isTerminal(p.Stderr) && !p.noColor()),
-		order: apps, state: map[string]*roostv1.Rollout{}, began: map[string]time.Time{}, took: map[string]time.Duration{}, last: map[string]string{},
+		order: apps, state: map[string]*roostv1.Rollout{}, began: time.Now(), last: map[string]string{},
 	}
 	columns, rows := terminalSize(p.Stderr)
 	g.columns = columns
@@ -40,7 +39,6 @@ func (p *program) newProgress(apps []string) *progress {
 	}
 	for _, a := range apps {
 		g.width = max(g.width, len(a))
-		g.began[a] = time.Now()
 	}
 	return g
 }
@@ -48,14 +46,11 @@ func (p *program) newProgress(apps []string) *progress {
 // update takes in how far an app's rollout is.
 func (g *progress) update(app string, r *roostv1.Rollout) {
 	g.state[app] = r
-	if _, ended := g.took[app]; !ended && over(r.GetPhase()) {
-		g.took[app] = time.Since(g.began[app])
-	}
 	if g.terminal {
 		g.draw()
 		return
 	}
-	if line := g.line(app); line != g.last[app] {
+	if line := strings.TrimRight(g.line(app), " "); line != g.last[app] {
 		g.last[app] = line
 		fmt.Fprintln(g.w, line)
 	}
@@ -81,11 +76,17 @@ func (g *progress) draw() {
 	_, _ = io.WriteString(g.w, b.String())
 }
 
+// elapsed is how long a rollout takes, or took, by the daemon's clock, which is
+// this machine's.
 func (g *progress) elapsed(app string) time.Duration {
-	if d, ok := g.took[app]; ok {
-		return d
+	from, to := g.began, time.Now()
+	if t := g.state[app].GetStartTime(); t != nil {
+		from = t.AsTime()
 	}
-	return time.Since(g.began[app])
+	if t := g.state[app].GetEndTime(); t != nil {
+		to = t.AsTime()
+	}
+	return to.Sub(from)
 }
 
 func (g *progress) line(app string) string {
@@ -93,17 +94,18 @@ func (g *progress) line(app string) string {
 	if r == nil {
 		return fmt.Sprintf("%-*s   waiting", g.width, app)
 	}
-	parts := []string{fmt.Sprintf("%-*s   %-11s", g.width, app, manifest.EnumText(r.GetPhase()))}
+	ready := ""
 	if r.GetDesired() > 0 {
-		parts = append(parts, fmt.Sprintf("%d/%d ready", r.GetUpdated(), r.GetDesired()))
+		ready = fmt.Sprintf("%d/%d ready", r.GetUpdated(), r.GetDesired())
 	}
-	if r.GetDraining() > 0 {
+	parts := []string{fmt.Sprintf("%-*s   %-11s   %-9s", g.width, app, manifest.EnumText(r.GetPhase()), ready)}
+	if r.GetDraining() > 0 && !over(r.GetPhase()) {
 		parts = append(parts, fmt.Sprintf("%d draining", r.GetDraining()))
 	}
 	if m := render.Clean(r.GetMessage()); m != "" && !over(r.GetPhase()) {
 		parts = append(parts, m)
 	}
-	return strings.TrimRight(strings.Join(parts, "   "), " ")
+	return strings.Join(parts, "   ")
 }
 
 func styleOf(p roostv1.RolloutPhase) render.Style {
