@@ -1,7 +1,11 @@
 package forward
 
 import (
+	"net/netip"
+	"strings"
 	"time"
+
+	"github.com/roostd/roost/proxy/internal/http1"
 )
 
 // Record is one exchange, as the access log has it. Slices and the record
@@ -44,4 +48,91 @@ type Record struct {
 	Referer, UserAgent []byte
 	// Reason says more about Error, for logs; it never has the app's output.
 	Reason string
+}
+
+// finish gives back what the exchange holds and tells the observer.
+func (x *exchange) finish() {
+	x.letGo(false)
+	o := x.c.srv.cfg.Observer
+	if o == nil {
+		return
+	}
+	r := &x.rec
+	r.Duration = x.c.srv.now() - x.started
+	r.Time = x.c.srv.base.Add(x.started)
+	if x.sentAt > 0 {
+		if x.doneAt == 0 {
+			x.doneAt = x.started + r.Duration
+		}
+		r.Backend = x.doneAt - x.sentAt
+	}
+	if x.app != nil {
+		r.App = x.app.Name()
+	}
+	if !x.saved {
+		x.describe()
+	}
+	o.Exchange(r)
+}
+
+// describe fills in what the record says of the request.
+func (x *exchange) describe() {
+	r, req := &x.rec, &x.req
+	r.Client = x.c.ip
+	if x.c.trusted {
+		r.Client = x.namedClient()
+	}
+	r.Method, r.Host, r.Path, r.Query = req.MethodName, req.Host, req.Path, req.Query
+	r.Proto = "HTTP/1.1"
+	if req.Minor == 0 {
+		r.Proto = "HTTP/1.0"
+	}
+	r.RequestID = x.id
+	r.Referer, _ = req.Get(http1.Referer)
+	r.UserAgent, _ = req.Get(http1.UserAgent)
+}
+
+// save frees the buffer of the request's head before a wait that may be long,
+// and keeps copies of what the record needs.
+func (x *exchange) save() {
+	if x.saved || len(x.c.in.unread()) > 0 {
+		return
+	}
+	x.saved = true
+	x.describe()
+	r := &x.rec
+	x.copies = x.copies[:0]
+	for _, p := range []*[]byte{&r.Method, &r.Host, &r.Path, &r.Query, &r.Referer, &r.UserAgent} {
+		x.copies = append(x.copies, *p...)
+	}
+	rest := x.copies
+	for _, p := range []*[]byte{&r.Method, &r.Host, &r.Path, &r.Query, &r.Referer, &r.UserAgent} {
+		n := len(*p)
+		*p, rest = rest[:n:n], rest[n:]
+	}
+	release(&x.c.in)
+}
+
+// namedClient is the client that trusted proxies name: the last address of
+// X-Forwarded-For, from right to left, that is not one of theirs.
+func (x *exchange) namedClient() string {
+	client := x.c.ip
+	for i := x.req.Len() - 1; i >= 0; i-- {
+		f := x.req.At(i)
+		if f.ID != http1.XForwardedFor {
+			continue
+		}
+		list := strings.Split(string(x.req.Value(f)), ",")
+		for j := len(list) - 1; j >= 0; j-- {
+			a, err := netip.ParseAddr(strings.TrimSpace(list[j]))
+			if err != nil {
+				return client
+			}
+			client = a.Unmap().String()
+			if !x.c.srv.trusts(a.Unmap()) {
+				return client
+			}
+		}
+	}
+	return client
 }

@@ -60,6 +60,7 @@ func (x *exchange) switchProtocols() {
 	x.bb = nil
 	x.save()
 	c.wait(phaseTunnel)
+	c.sock.write.stalled, x.peer.write.stalled = nil, nil // no time limits from here on
 	if tc, ok := c.sock.nc.(*net.TCPConn); ok {
 		tc.SetKeepAlive(true) // nothing else would notice a client that vanished
 	}

@@ -249,6 +249,27 @@ func TestTunnel_CloseOnAFrameBoundary(t *testing.T) {
 	}
 }
 
+// TestTunnel_HasNoTimeLimits: neither end's silence, nor a client that takes
+// nothing for a while.
+func TestTunnel_HasNoTimeLimits(t *testing.T) {
+	const size = 8 << 20
+	w := newWorld(t, []string{rawApp(t, func(c *client) {
+		c.head()
+		io.WriteString(c, switching)
+		c.Write(noise(size))
+		c.want("x")
+		io.WriteString(c, "y")
+	})}, policy(func(p *backend.Policy) { p.Timeout = 50 * time.Millisecond }),
+		short(Limits{Body: 50 * time.Millisecond, Idle: 50 * time.Millisecond, Head: 50 * time.Millisecond}))
+	c := w.dial().send(handshake).upgraded()
+	time.Sleep(300 * time.Millisecond) // several times all limits
+	if n, err := io.CopyN(io.Discard, c.r, size); err != nil {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	time.Sleep(300 * time.Millisecond)
+	c.send("x").want("y")
+}
+
 func TestFrames_FindTheirEnds(t *testing.T) {
 	long := make([]byte, 70000)
 	stream := []byte(wsFrame(1, "a") + wsFrame(2, ""))

@@ -1,0 +1,97 @@
+package forward
+
+import (
+	"github.com/roostd/roost/proxy/internal/http1"
+)
+
+// fail answers the request itself, or cuts the answer that has begun.
+func (x *exchange) fail(f *failure) {
+	c := x.c
+	x.rec.Error, x.rec.Reason = f.code, f.reason
+	if x.answering {
+		x.cut()
+		return
+	}
+	x.letGo(false)
+	c.resume()
+	a := look(f.code)
+	x.rec.Status = a.status
+	x.keep = x.keep && !a.closes && !c.srv.draining.Load() && x.drainable()
+	x.lingers = x.lingers || !x.up.Done()
+
+	accept, _ := x.req.Get(http1.Accept)
+	p := newPage(f, wantsHTML(string(accept)), x.policy.DetailedErrors, string(x.id))
+	head := x.req.Method == http1.MethodHead
+	x.out = p.append(x.out[:0], f, head, x.keep, x.req.Minor)
+	c.wait(phaseClientWrite)
+	if !head {
+		x.rec.BytesOut = int64(len(p.body))
+	}
+	if _, err := c.sock.send(x.out, nil, nil); err != nil {
+		x.keep = false
+	}
+}
+
+// cheapDrain is how much of an unwanted body is read to keep a connection.
+const cheapDrain = 64 << 10
+
+// drainable reports whether the rest of the request's body is known to be
+// short and on its way.
+func (x *exchange) drainable() bool {
+	return x.up.Done() || x.up.Kind == http1.ByLength && x.up.Left <= cheapDrain && !x.req.Expect100
+}
+
+// drainBody reads the rest of the body that nobody wants, if the connection
+// is to be kept.
+func (x *exchange) drainBody() bool {
+	c := x.c
+	for !x.up.Done() {
+		release(&c.in)
+		c.wait(phaseClientRead)
+		if c.sock.fill(&c.in, false) != nil {
+			return false
+		}
+		_, used, err := x.up.Feed(c.in.unread())
+		if err != nil || used == 0 {
+			return false
+		}
+		c.in.r += used
+	}
+	return true
+}
+
+// cut ends an answer that cannot be completed: never so that it looks
+// complete.
+func (x *exchange) cut() {
+	x.keep, x.c.cut, x.lingers = false, true, false
+}
+
+// gone notes that the client has left.
+func (x *exchange) gone() {
+	x.cut()
+	if !x.answering {
+		x.rec.Status = statusClientGone
+	}
+	if x.rec.Error == "" {
+		x.rec.Error = codeClientGone
+	}
+}
+
+// broken ends the exchange if its connection was interrupted, and reports
+// whether it was.
+func (x *exchange) broken() bool {
+	switch x.c.interrupted() {
+	case causeNone:
+		return false
+	case causeShutdown:
+		x.fail(&failure{code: codeShuttingDown, reason: "the drain of the proxy is over"})
+	case causeSilent:
+		x.fail(&failure{code: codeBackendTimeout, reason: "the app was silent for " + x.policy.Timeout.String()})
+	case causeBody:
+		x.lingers = true
+		x.fail(x.uploadBad)
+	default:
+		x.gone()
+	}
+	return true
+}
