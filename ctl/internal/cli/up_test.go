@@ -3,8 +3,11 @@ package cli
 import (
 	"context"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	roostv1 "github.com/roostd/roost/gen/roost/v1"
 
@@ -58,5 +61,46 @@ func TestConsole_EndsColoursWithTheirLine(t *testing.T) {
 	c.write("web", "web", []byte("\x1b[31mred\n"))
 	if !strings.HasSuffix(b.String(), "\x1b[31mred\x1b[0m\n") {
 		t.Errorf("%q", b.String())
+	}
+}
+
+func TestMakeUpDirs_LeavesRoomForSockets(t *testing.T) {
+	short, long := t.TempDir(), filepath.Join(t.TempDir(), strings.Repeat("x", 100))
+	if err := os.Mkdir(long, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{short, long} {
+		p := &program{Env: Env{Dir: dir}}
+		d, err := p.makeUpDirs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(filepath.Dir(d.socket)); n > longestFolder {
+			t.Errorf("the socket's folder has %d bytes: %s", n, d.socket)
+		}
+		if ignored, err := os.ReadFile(filepath.Join(dir, ".roost", ".gitignore")); err != nil || string(ignored) != "*\n" {
+			t.Errorf(".gitignore: %q, %v", ignored, err)
+		}
+		d.close()
+		if _, err := os.Stat(d.temporary); d.temporary != "" && !os.IsNotExist(err) {
+			t.Errorf("%s is left: %v", d.temporary, err)
+		}
+	}
+}
+
+func TestSinceTime(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for text, want := range map[string]time.Time{
+		"10m": now.Add(-10 * time.Minute), "2026-01-01T00:00:00Z": now.Add(-27*time.Hour - 4*time.Minute - 5*time.Second),
+		"2026-01-02": now.Add(-3*time.Hour - 4*time.Minute - 5*time.Second), "2026-01-02 03:04:00": now.Add(-5 * time.Second),
+	} {
+		if got, err := sinceTime(text, now); err != nil || !got.AsTime().Equal(want) {
+			t.Errorf("%q: %v, %v, want %v", text, got.AsTime(), err, want)
+		}
+	}
+	for _, text := range []string{"-1h", "yesterday", "2026-13-01"} {
+		if got, err := sinceTime(text, now); err == nil {
+			t.Errorf("%q: %v, want an error", text, got)
+		}
 	}
 }

@@ -18,11 +18,13 @@ type watcher struct {
 	all sync.WaitGroup
 	mu  sync.Mutex
 	has map[string]bool // apps whose output is being read
+
+	said map[string]bool // conditions of the host that were shown, whichever app had them first
 }
 
 // watch begins to show. The streams end with the daemon, or with ctx.
 func (s *session) watch(ctx context.Context) *watcher {
-	w := &watcher{session: s, has: map[string]bool{}}
+	w := &watcher{session: s, has: map[string]bool{}, said: map[string]bool{}}
 	w.all.Go(func() { w.watchApps(ctx) })
 	w.all.Go(func() { w.watchEvents(ctx) })
 	return w
@@ -97,6 +99,12 @@ func (w *watcher) showEvent(e *roostv1.Event) {
 			return
 		}
 		st = render.Dim
+	}
+	if e.GetId() == "ConditionAppeared" && e.GetInstance() == "" {
+		if w.said[e.GetMessage()] {
+			return
+		}
+		w.said[e.GetMessage()] = true
 	}
 	if e.GetApp() == "" {
 		w.out.say(st, "%s", render.Clean(e.GetMessage()))
