@@ -14,6 +14,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/roostd/roost/daemon/internal/app"
 	"github.com/roostd/roost/daemon/internal/keeper/resolve"
@@ -46,6 +48,7 @@ type Client struct {
 	rpc  keeperv1.KeeperServiceClient
 
 	synced chan struct{} // closed once the records of a keeper are all here
+	ended  chan struct{} // closed when Run has ended
 
 	mu        sync.Mutex
 	processes map[app.InstanceID]*Process
@@ -65,6 +68,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 			UID: os.Geteuid(), GID: os.Getegid(),
 		},
 		synced:    make(chan struct{}),
+		ended:     make(chan struct{}),
 		processes: map[app.InstanceID]*Process{},
 	}
 	conn, err := grpc.NewClient("passthrough:///keeper", append(rpc.DialOptions(),
@@ -92,7 +96,7 @@ const retryKeeper = time.Second
 
 // Run keeps a keeper there and follows what it tells. It fails where at its
 // beginning there is none to be had, or one that speaks another protocol; later
-// it tries again.
+// it tries again. It is run once.
 func (c *Client) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer c.stop(cancel)
@@ -122,6 +126,7 @@ func (c *Client) Run(ctx context.Context) error {
 // stop ends all that Run and what was called meanwhile have started.
 func (c *Client) stop(cancel func()) {
 	cancel()
+	close(c.ended)
 	c.mu.Lock()
 	c.running = nil
 	all := slices.Collect(maps.Values(c.processes))
@@ -140,10 +145,7 @@ func (c *Client) hasSynced() bool {
 
 // session is the time with one keeper.
 func (c *Client) session(ctx context.Context) error {
-	if err := c.ensure(ctx); err != nil {
-		return err
-	}
-	hello, err := c.rpc.Hello(ctx, &keeperv1.HelloRequest{})
+	hello, err := c.greet(ctx)
 	if err != nil {
 		return err
 	}
@@ -154,7 +156,7 @@ func (c *Client) session(ctx context.Context) error {
 	c.mu.Lock()
 	c.hello = hello
 	c.mu.Unlock()
-	watch, err := c.rpc.Watch(ctx, &keeperv1.WatchRequest{})
+	watch, err := c.rpc.Watch(ctx, &keeperv1.WatchRequest{}, grpc.WaitForReady(false))
 	if err != nil {
 		return err
 	}
@@ -171,6 +173,31 @@ func (c *Client) session(ctx context.Context) error {
 		case m.GetRecord() != nil:
 			c.apply(m.GetRecord())
 			seen[app.InstanceID(m.GetRecord().GetInstance())] = true
+		}
+	}
+}
+
+// greet finds a keeper, or starts one. What answers at the socket may be a keeper
+// on its way out, and gRPC's connection one that has gone, so both are tried again
+// until they fit together.
+func (c *Client) greet(ctx context.Context) (*keeperv1.HelloResponse, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*startTimeout, errors.New("the keeper does not answer"))
+	defer cancel()
+	const every = 5 * time.Millisecond
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if err := c.ensure(ctx); err != nil {
+			return nil, err
+		}
+		hello, err := c.rpc.Hello(ctx, &keeperv1.HelloRequest{}, grpc.WaitForReady(false))
+		if status.Code(err) != codes.Unavailable {
+			return hello, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-tick.C:
 		}
 	}
 }
@@ -249,6 +276,8 @@ func (c *Client) wait(ctx context.Context) error {
 	select {
 	case <-c.synced:
 		return nil
+	case <-c.ended:
+		return errors.New("there is no keeper")
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

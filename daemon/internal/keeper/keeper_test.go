@@ -48,6 +48,7 @@ type fixture struct {
 	state  string
 	client *Client
 	keeper Config
+	stop   func() // ends the client
 }
 
 func newConfig(tb testing.TB, lane string) Config {
@@ -78,13 +79,24 @@ func newFixture(tb testing.TB, lane string) *fixture {
 		}
 	})
 	f.await(func() bool { return try(tb.Context(), socketPath(f.state)) == nil })
-	f.connect()
-	tb.Cleanup(func() {
-		if err := f.client.Shutdown(context.Background(), true); err != nil {
-			tb.Errorf("shutdown: %v", err)
-		}
-	})
+	tb.Cleanup(f.shutdown)
+	f.stop = f.connect()
 	return f
+}
+
+// shutdown ends the keeper and all that still runs, whatever became of the
+// fixture's client.
+func (f *fixture) shutdown() {
+	c, err := NewClient(ClientConfig{StateDir: f.state, Log: hclog.NewNullLogger()})
+	if err != nil {
+		f.tb.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := c.Shutdown(ctx, true); err != nil {
+		f.tb.Errorf("shutdown: %v", err)
+	}
 }
 
 // connect makes the fixture's client and runs it until the test's end.
@@ -94,7 +106,9 @@ func (f *fixture) connect() (stop func()) {
 	if err != nil {
 		f.tb.Fatal(err)
 	}
-	text, _ := json.Marshal(f.keeper)
+	cfg := f.keeper
+	cfg.Log = nil
+	text, _ := json.Marshal(cfg)
 	c, err := NewClient(ClientConfig{
 		StateDir: f.state, RunDir: filepath.Join(f.state, "run"), Env: map[string]string{"PATH": "/usr/bin:/bin"},
 		Exe: self, Args: []string{"roostd", "keeper"}, Environ: []string{keeperVariable + "=" + string(text)},
@@ -133,10 +147,17 @@ func (f *fixture) await(cond func() bool) {
 	for !cond() {
 		select {
 		case <-deadline.C:
-			f.tb.Fatal("waited in vain")
+			f.fail()
 		case <-tick.C:
 		}
 	}
+}
+
+// fail ends a test that waited in vain, with what the keeper has to say.
+func (f *fixture) fail() {
+	f.tb.Helper()
+	log, _ := os.ReadFile(filepath.Join(f.state, "keeper.log"))
+	f.tb.Fatalf("waited in vain; the keeper's log:\n%s", log)
 }
 
 func (f *fixture) wait(c <-chan struct{}) {
@@ -144,7 +165,7 @@ func (f *fixture) wait(c <-chan struct{}) {
 	select {
 	case <-c:
 	case <-time.After(20 * time.Second):
-		f.tb.Fatal("waited in vain")
+		f.fail()
 	}
 }
 

@@ -109,15 +109,15 @@ func (s *server) waitProbe(ctx context.Context, i *instance, t tree.Tree, child 
 	case <-ctx.Done():
 		resp.TimedOut = errors.Is(context.Cause(ctx), errProbeTimeout)
 	}
-	ended := !st.Time.IsZero()
-	if !ended {
-		_ = child.Handle.Signal(unix.SIGKILL)
-		st = <-child.Exited
-	}
 	kill, cancel := context.WithTimeout(s.life, time.Second)
 	defer cancel()
+	// The tree first: while its leader lives, who descends from it can be told.
 	if err := t.Kill(kill); err != nil {
 		s.cfg.Log.Warn("cannot kill what a probe left", "instance", i.id, "error", err)
+	}
+	if st.Time.IsZero() {
+		_ = child.Handle.Signal(unix.SIGKILL)
+		st = <-child.Exited
 	}
 	resp.Exit = exitMessage(exit{status: st}, false)
 	return resp

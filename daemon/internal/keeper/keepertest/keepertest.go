@@ -14,7 +14,14 @@ import (
 // Variable names the app that a test binary is to be.
 const Variable = "ROOST_TEST_APP"
 
+// ExecVariable names a roost-exec that is built already, for a test that runs as a
+// user without a compiler.
+const ExecVariable = "ROOST_TEST_EXEC"
+
 var build = sync.OnceValues(func() (string, error) {
+	if path, ok := os.LookupEnv(ExecVariable); ok {
+		return path, nil
+	}
 	dir, err := os.MkdirTemp("", "roost-exec")
 	if err != nil {
 		return "", err
@@ -37,6 +44,9 @@ func Exec() (string, error) { return build() }
 
 // Clean removes what Exec made.
 func Clean() {
+	if _, given := os.LookupEnv(ExecVariable); given {
+		return
+	}
 	if path, err := build(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(path))
 	}
