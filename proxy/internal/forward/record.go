@@ -59,7 +59,7 @@ func (x *exchange) finish() {
 	}
 	r := &x.rec
 	r.Duration = x.c.srv.now() - x.started
-	r.Time = x.c.srv.base.Add(x.started)
+	r.Time = time.Now().Add(-r.Duration) // by the wall clock, which may have been set
 	if x.sentAt > 0 {
 		if x.doneAt == 0 {
 			x.doneAt = x.started + r.Duration

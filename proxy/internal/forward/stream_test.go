@@ -277,7 +277,7 @@ func TestStream_ClientGoneWhileWaiting(t *testing.T) {
 }
 
 func TestStream_AppIsSilent(t *testing.T) {
-	quick := policy(func(p *backend.Policy) { p.Timeout = 100 * time.Millisecond })
+	quick := policy(func(p *backend.Policy) { p.Timeout = 300 * time.Millisecond })
 	w := newWorld(t, []string{rawApp(t, func(c *client) { io.Copy(io.Discard, c.r) })}, quick)
 	c := w.dial()
 	for range 2 {

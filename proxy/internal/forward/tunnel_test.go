@@ -259,14 +259,14 @@ func TestTunnel_HasNoTimeLimits(t *testing.T) {
 		c.Write(noise(size))
 		c.want("x")
 		io.WriteString(c, "y")
-	})}, policy(func(p *backend.Policy) { p.Timeout = 50 * time.Millisecond }),
-		short(Limits{Body: 50 * time.Millisecond, Idle: 50 * time.Millisecond, Head: 50 * time.Millisecond}))
+	})}, policy(func(p *backend.Policy) { p.Timeout = 300 * time.Millisecond }),
+		short(Limits{Body: 300 * time.Millisecond, Idle: 300 * time.Millisecond, Head: 300 * time.Millisecond}))
 	c := w.dial().send(handshake).upgraded()
-	time.Sleep(300 * time.Millisecond) // several times all limits
+	time.Sleep(900 * time.Millisecond) // several times all limits
 	if n, err := io.CopyN(io.Discard, c.r, size); err != nil {
 		t.Fatalf("%d bytes, %v", n, err)
 	}
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(900 * time.Millisecond)
 	c.send("x").want("y")
 }
 

@@ -19,6 +19,7 @@ type Fields struct {
 	scan int    // no LF before here
 	// Of all Connection fields together.
 	close, keepAlive, upgrade, nominates bool
+	options                              int
 }
 
 func (h *Fields) reset() {
@@ -103,8 +104,11 @@ func (h *Fields) add(buf []byte, start, end int) (*Field, error) {
 }
 
 // connection notes what a Connection field asks for.
-func (h *Fields) connection(value []byte) {
+func (h *Fields) connection(value []byte) error {
 	for opt := range elements(value) {
+		if h.options++; h.options > maxOptions {
+			return ErrOptions
+		}
 		switch {
 		case EqualFold(opt, "close"):
 			h.close = true
@@ -116,6 +120,7 @@ func (h *Fields) connection(value []byte) {
 			h.nominates = true
 		}
 	}
+	return nil
 }
 
 // nominated reports whether a Connection field names f, which makes f

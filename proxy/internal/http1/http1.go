@@ -16,6 +16,9 @@ const (
 	MaxFields = 1000
 	// MaxTrailer bounds a trailer section, in bytes.
 	MaxTrailer = 8 << 10
+	// maxOptions bounds the options of all Connection fields together: each
+	// is compared with the name of each field.
+	maxOptions = 50
 	// maxExtension bounds all chunk extensions of one body together, in bytes:
 	// they carry nothing that anybody uses, but cost as much as a body.
 	maxExtension = 16 << 10
@@ -38,6 +41,7 @@ var (
 	ErrBareLF        = &Error{400, "a line ends with a bare LF"}
 	ErrHeadTooLarge  = &Error{431, "the head is larger than 64 KiB"}
 	ErrFields        = &Error{431, "too many fields"}
+	ErrOptions       = &Error{431, "too many Connection options"}
 	ErrTrailer       = &Error{431, "the trailer section is too large"}
 	ErrRequestLine   = &Error{400, "malformed request line"}
 	ErrVersion       = &Error{400, "not HTTP/1.0 or HTTP/1.1"}

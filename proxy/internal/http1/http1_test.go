@@ -111,6 +111,7 @@ func TestRequest_Refused(t *testing.T) {
 		{"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n", ErrCodingAndLen},
 		{"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n", ErrCodingOn10},
 		{"GET / HTTP/1.1\r\n" + strings.Repeat("A: b\r\n", MaxFields+1), ErrFields},
+		{"GET / HTTP/1.1\r\nConnection: " + strings.Repeat("a,", maxOptions+1) + "\r\n", ErrOptions},
 		{"GET / HTTP/1.1\r\nA: " + strings.Repeat("x", MaxHead), ErrHeadTooLarge},
 	}
 	for _, tt := range tests {

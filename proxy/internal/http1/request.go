@@ -154,7 +154,7 @@ func (r *Request) field(buf []byte, start, end int) error {
 		}
 		r.Chunked = true
 	case Connection:
-		r.connection(value)
+		err = r.connection(value)
 	case Expect:
 		r.Expect100 = r.Expect100 || EqualFold(value, "100-continue")
 	}

@@ -127,7 +127,7 @@ func (r *Response) field(buf []byte, start, end int) error {
 		}
 		r.Chunked = true
 	case Connection:
-		r.connection(value)
+		err = r.connection(value)
 	}
 	return err
 }
