@@ -178,7 +178,7 @@ func (d *daemon) server(streams context.Context) *grpc.Server {
 		Owner:  d.keeper.Owner, Log: d.cfg.log.Named("auth"),
 	}
 	options := append(rpc.ServerOptions(), grpc.Creds(auth.Credentials()))
-	options = append(options, api.Interceptors(guard, d.apps.Ready(), streams, d.cfg.log.Named("api"))...)
+	options = append(options, api.Interceptors(streams, guard, d.apps.Ready(), d.cfg.log.Named("api"))...)
 	server := grpc.NewServer(options...)
 	api.Services{
 		Apps:      &api.AppService{Apps: d.apps, Epoch: d.epoch},

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -245,15 +246,15 @@ func TestListInstances_LiveOnesInOrder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := ""
+		var got strings.Builder
 		for _, i := range resp.Instances {
-			got += " " + i.Id
+			got.WriteString(" " + i.Id)
 			if i.Id == "gone" && i.Exit.GetSignal() != "SIGKILL" {
 				t.Errorf("exit %v", i.Exit)
 			}
 		}
-		if got != " "+want {
-			t.Errorf("%v: got%s, want %s", req, got, want)
+		if got.String() != " "+want {
+			t.Errorf("%v: got%s, want %s", req, got.String(), want)
 		}
 	}
 }

@@ -54,7 +54,7 @@ func toStatus(ctx context.Context, err error) (s *status.Status, internal bool) 
 		return faultTo(fault, r), fault.Kind == app.Internal
 	}
 	// A wrapped status is of a call that the daemon made itself, to its keeper.
-	if own, ok := err.(interface{ GRPCStatus() *status.Status }); ok { //nolint:errorlint // see above
+	if own, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
 		return own.GRPCStatus(), false
 	}
 	if ctx.Err() != nil {

@@ -73,7 +73,7 @@ func newHost(t *testing.T) *host {
 		Owner:  func(context.Context, int) (app.InstanceID, error) { return "", nil }, Log: log,
 	}
 	options := append(rpc.ServerOptions(), grpc.Creds(serverSide{insecure.NewCredentials()}))
-	server := grpc.NewServer(append(options, Interceptors(guard, h.ready, ending, log)...)...)
+	server := grpc.NewServer(append(options, Interceptors(ending, guard, h.ready, log)...)...)
 	h.services().Register(server)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(h.listener) }()

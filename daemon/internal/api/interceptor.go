@@ -14,7 +14,7 @@ import (
 // Interceptors are what every call passes: errors are translated on the way out,
 // the caller's role is checked, calls wait for the daemon to be ready, and streams
 // end with ending.
-func Interceptors(guard auth.Guard, ready <-chan struct{}, ending context.Context, log hclog.Logger) []grpc.ServerOption {
+func Interceptors(ending context.Context, guard auth.Guard, ready <-chan struct{}, log hclog.Logger) []grpc.ServerOption {
 	t, g := translator{log}, gate{ready, ending}
 	return []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(t.unary, guard.Unary, g.unary),

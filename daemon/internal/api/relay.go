@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -26,21 +27,19 @@ func (r relay[T]) serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	steps := make(chan step)
 	ended := make(chan error, 1)
-	go func() {
+	var reader sync.WaitGroup
+	defer reader.Wait()
+	defer cancel()
+	reader.Go(func() {
 		ended <- r.read(ctx,
 			func(found T) error { return pass(ctx, steps, func() error { return r.send(found) }) },
 			func() error { return pass(ctx, steps, r.caughtUp) })
-	}()
-	readerEnded, err := r.sendSteps(steps, ended)
-	cancel()
-	if !readerEnded {
-		<-ended
-	}
-	return err
+	})
+	return r.sendSteps(steps, ended)
 }
 
 // sendSteps sends until the reader has ended, or the client is gone.
-func (r relay[T]) sendSteps(steps <-chan step, ended <-chan error) (readerEnded bool, err error) {
+func (r relay[T]) sendSteps(steps <-chan step, ended <-chan error) error {
 	ticker := time.NewTicker(heartbeatEvery)
 	defer ticker.Stop()
 	for {
@@ -49,15 +48,15 @@ func (r relay[T]) sendSteps(steps <-chan step, ended <-chan error) (readerEnded 
 			err := s.do()
 			s.done <- err
 			if err != nil {
-				return false, err
+				return err
 			}
 			ticker.Reset(heartbeatEvery)
 		case <-ticker.C:
 			if err := r.beat(); err != nil {
-				return false, err
+				return err
 			}
 		case err := <-ended:
-			return true, err
+			return err
 		}
 	}
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -33,10 +34,8 @@ func (s *AppService) WatchRollout(req *roostv1.WatchRolloutRequest, stream grpc.
 			select {
 			case <-w.Wake():
 				values, removed := w.Take()
-				for _, gone := range removed {
-					if gone == id {
-						return rolloutNotFound(id)
-					}
+				if slices.Contains(removed, id) {
+					return rolloutNotFound(id)
 				}
 				rollout, changed = pick(values, id, rollout)
 			case <-again.C:
