@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -140,4 +142,47 @@ func TestRetry_AppReadsPostAndDies(t *testing.T) {
 	if n := count.Load(); n != 1 {
 		t.Errorf("executed %d times", n)
 	}
+}
+
+// TestRetry_InstanceDiesUnderLoad: of many GETs none fails when one of two
+// instances is gone from one moment to the next, its set being told later.
+func TestRetry_InstanceDiesUnderLoad(t *testing.T) {
+	serve := func() (string, *http.Server, *sync.WaitGroup) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok") })}
+		var wg sync.WaitGroup
+		wg.Go(func() { srv.Serve(l) })
+		return l.Addr().String(), srv, &wg
+	}
+	a, dies, wgA := serve()
+	b, lives, wgB := serve()
+	defer func() { dies.Close(); lives.Close(); wgA.Wait(); wgB.Wait() }()
+	w := newWorld(t, []string{a, b})
+
+	const clients, before, after = 16, 50, 200
+	var warm, done sync.WaitGroup
+	warm.Add(clients)
+	for range clients {
+		done.Go(func() {
+			c := w.dial()
+			for i := range before + after {
+				if i == before {
+					warm.Done()
+				}
+				io.WriteString(c.Conn, get("/"))
+				resp, err := http.ReadResponse(c.r, nil)
+				if err != nil || resp.StatusCode != 200 {
+					t.Errorf("request %d: %v, %v", i, resp, err)
+					return
+				}
+				io.Copy(io.Discard, resp.Body)
+			}
+		})
+	}
+	warm.Wait()
+	dies.Close()
+	done.Wait()
 }
