@@ -148,9 +148,9 @@ func (c *controller) errand(f func(ctx context.Context) event) {
 // nothing happens. What has changed for the proxies goes out first.
 func (c *controller) turn(now time.Time) time.Time {
 	c.publish()
+	c.endDemand(now)
 	c.answerWaiters(now)
 	c.lookForIdleness(now)
-	c.endDemand(now)
 	d := plan(c.wish(now), c.observe(), now)
 	c.carryOut(d.actions)
 	if c.advance(now) { // what follows a rollout may be another plan

@@ -119,10 +119,13 @@ func (c *controller) endDemand(now time.Time) {
 	}
 }
 
-// noDemand forgets why the app ran.
+// noDemand forgets why the app ran. Who still waits asks anew.
 func (c *controller) noDemand() {
 	c.demand, c.established = demandNone, false
 	c.forfeited, c.withheld = 0, 0
+	for _, w := range c.waiters {
+		w.admitted = false
+	}
 }
 
 // forgive clears the crash budget and the waiting time of a failed start, and

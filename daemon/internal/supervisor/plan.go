@@ -132,7 +132,12 @@ func planSteady(d *decision, w wish, all []seen, now time.Time) {
 		missing = min(missing, w.count-present)
 	case len(outdated) == 0:
 	case w.exclusive:
-		if missing > 0 && present >= w.count {
+		// One goes for each that is to come, and what there is no room for.
+		if over := len(current) + len(outdated) - w.count; over > 0 {
+			d.stop(reasonOutdated, outdated[:min(over, len(outdated))]...)
+			return
+		}
+		if present >= w.count {
 			if count(all, seen.dying) == 0 {
 				d.stop(reasonMakesRoom, outdated[0])
 			}

@@ -91,6 +91,7 @@ func TestPlan_Steady(t *testing.T) {
 		"outdated and not ready: at once":         {wish{run: true, count: 1}, "aS!", "-a +1"},
 		"outdated, exclusive: it goes first":      {wish{run: true, count: 1, exclusive: true}, "aR!", "-a"},
 		"outdated, exclusive: wait":               {wish{run: true, count: 1, exclusive: true}, "aD!", ""},
+		"outdated, exclusive: no room for it":     {wish{run: true, count: 1, exclusive: true}, "aR! bR", "-a"},
 		"rolled back at the second of three":      {wish{run: true, count: 3}, "aR bR cR! dT!", ""},
 		"rolled back: one old one beside the new": {wish{run: true, count: 3}, "aR bR cR!", "+1"},
 	}

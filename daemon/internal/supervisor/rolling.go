@@ -175,12 +175,14 @@ func (e committed) on(c *controller) {
 	}
 	if e.failed == nil {
 		r.committed, r.paused = true, false
+		c.forfeited, c.withheld = 0, 0 // of the generation before
 		return
 	}
 	c.recordRollout(app.EventRolloutFailed, app.Error, e.failed.Message+"; generation "+number(c.stored.Serving)+" keeps serving")
 	c.endRollout(app.RolloutFailed, e.failed.Message, e.failed.Output)
 	if r.bare {
 		c.noDemand()
+		boot{}.on(c) // what starts by itself goes back to what served
 	}
 }
 

@@ -43,18 +43,15 @@ func planRollout(d *decision, w wish, all []seen, now time.Time) {
 		d.stop(reason, old[:over]...)
 		return
 	}
-	if !r.exclusive {
-		startMissing(d, keep-len(old), w.notBefore, now)
-	}
-	room := max(w.count, r.count)
+	room := max(w.count, r.count) - len(fresh) - count(all, seen.dying)
 	if r.exclusive {
-		room--
+		room -= 1 + len(old)
+	} else {
+		// One may come beside what is wanted: first what must stay, then the next.
+		startMissing(d, min(keep-len(old), max(w.count, r.count)+1-len(fresh)-len(old)), w.notBefore, now)
+		room -= max(keep, len(old))
 	}
-	present := len(fresh) + max(len(old), keep) + count(all, seen.dying)
-	if r.exclusive {
-		present = len(fresh) + len(old) + count(all, seen.dying)
-	}
-	if done == len(fresh) && present <= room {
+	if done == len(fresh) && room >= 0 {
 		d.start(1, true, reasonRollout)
 	}
 }
