@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
@@ -93,12 +95,15 @@ func TestProxy_ServesWithoutADaemonFromItsSnapshot(t *testing.T) {
 	h := newHost(t)
 	h.apply(h.spec("web"))
 	h.get("web", "/").wants(t, http.StatusOK)
-	h.daemon.end(syscall.SIGKILL)
+	address := h.live("web")[0].Address
 	h.eventually("the snapshot is on disk", func() bool {
-		h.proxy.end(syscall.SIGKILL)
-		h.startProxy(h.url)
-		return h.get("web", "/").status == http.StatusOK
+		b, err := os.ReadFile(filepath.Join(h.dir, "proxy", "snapshot.json"))
+		return err == nil && contains(string(b), address)
 	})
+	h.daemon.end(syscall.SIGKILL)
+	h.proxy.end(syscall.SIGKILL)
+	h.startProxy(h.url)
+	h.get("web", "/").wants(t, http.StatusOK)
 	h.startDaemon()
 }
 

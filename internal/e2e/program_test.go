@@ -53,7 +53,7 @@ func start(t testing.TB, name string, args ...string) *program {
 	t.Cleanup(func() {
 		p.signal(syscall.SIGKILL)
 		<-p.exited
-		if t.Failed() {
+		if t.Failed() || testing.Verbose() {
 			t.Logf("--- log of %s, pid %d\n%s", name, p.cmd.Process.Pid, p.output())
 		}
 	})

@@ -37,7 +37,7 @@ func main() {
 	switch {
 	case *detached:
 		signal.Ignore(syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
-		select {}
+		hang()
 	case *middle:
 		spawn("-detached")
 		return
@@ -78,6 +78,13 @@ func spawn(mode string) {
 	}
 }
 
+// hang does nothing for ever; an empty select would be reported as a deadlock.
+func hang() {
+	for {
+		time.Sleep(time.Hour)
+	}
+}
+
 func work() {
 	for n := 0; ; n++ {
 		fmt.Printf("working %d\n", n)
@@ -87,7 +94,7 @@ func work() {
 
 func serve() error {
 	if *never {
-		select {}
+		hang()
 	}
 	l, err := listen()
 	if err != nil {
