@@ -106,6 +106,7 @@ func (x *exchange) moreDown(chunked bool) bool {
 
 func (x *exchange) spliceDown() bool {
 	c := x.c
+	x.save()
 	discard(&x.bb)
 	c.wait(phaseStream)
 	side, err := splice(&c.sock, x.peer, &x.down, func(n int) {

@@ -77,8 +77,11 @@ func (h *Fields) add(buf []byte, start, end int) (*Field, error) {
 	if line[0] == ' ' || line[0] == '\t' {
 		return nil, ErrObsFold
 	}
-	colon := bytes.IndexByte(line, ':')
-	if colon <= 0 || !all(line[:colon], &token) {
+	colon := 0
+	for colon < len(line) && token[line[colon]] {
+		colon++
+	}
+	if colon == 0 || colon == len(line) || line[colon] != ':' {
 		return nil, ErrFieldName
 	}
 	if len(h.list) >= MaxFields {

@@ -30,17 +30,21 @@ const (
 )
 
 // cleanValue reports whether b has no control character but HTAB (RFC 9110
-// 5.5). Eight bytes at a time: values are most of a head.
+// 5.5). Eight bytes at a time: values are most of a head. The last eight may
+// overlap the ones before.
 func cleanValue(b []byte) bool {
-	for len(b) >= 8 {
-		x := binary.LittleEndian.Uint64(b)
+	if len(b) < 8 {
+		return cleanBytes(b)
+	}
+	for i := 0; i < len(b); i += 8 {
+		w := b[min(i, len(b)-8):][:8]
+		x := binary.LittleEndian.Uint64(w)
 		del := x ^ ones*0x7f
-		if ((x-ones*0x20)&^x|(del-ones)&^del)&highs != 0 && !cleanBytes(b[:8]) {
+		if ((x-ones*0x20)&^x|(del-ones)&^del)&highs != 0 && !cleanBytes(w) {
 			return false
 		}
-		b = b[8:]
 	}
-	return cleanBytes(b)
+	return true
 }
 
 func cleanBytes(b []byte) bool {
