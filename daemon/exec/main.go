@@ -4,10 +4,10 @@
 // imports os and syscall only, and so reaches main in a fraction of the time
 // that a program with gRPC in it takes.
 //
-// It has no arguments and no environment, which other users could read. What to
-// do comes on descriptor 3 (see orders), and a failure goes out on descriptor 4,
-// which closes by itself when the app's program takes over. Descriptor 5 is the
-// app's listening socket, if it gets one.
+// It is told nothing by arguments or environment, which others could read. What
+// to do comes on descriptor 3 (see orders), and a failure goes out on descriptor
+// 4, which closes by itself when the app's program takes over. Descriptor 5 is
+// the app's listening socket, if it gets one.
 package main
 
 import (

@@ -120,9 +120,12 @@ func (l *launching) launch() error {
 	}
 	i.child = child
 	l.record = l.newRecord(begun)
-	// On disk while roost-exec is still on its way: a keeper that dies now leaves
-	// nothing unknown behind.
+	// What follows is done while roost-exec is on its way. The record is first: a
+	// keeper that dies now leaves nothing unknown behind.
 	if err := stepError("record", writeRecord(i.dir, l.record)); err != nil {
+		return err
+	}
+	if err := stepError("output", l.createLogs()); err != nil {
 		return err
 	}
 	if err := child.Running(); err != nil {
@@ -138,9 +141,8 @@ func (l *launching) settle() error {
 	i.order.Stdout, i.order.Stderr, i.order.Socket = nil, nil, nil
 	exited := make(chan exit, 1)
 	i.exited = exited
-	if err := i.publish(l.record); err != nil {
-		return stepError("record", err)
-	}
+	i.record = l.record // written already
+	s.records.Set(i.id, l.record)
 	close(i.published)
 	s.tasks.Go(func() { i.run(s.life) })
 	s.tasks.Go(func() {
@@ -190,10 +192,7 @@ func credential(c *keeperv1.Credential) *spawn.Credential {
 // breaks its writes. Both ends are separate opens, as they differ in O_NONBLOCK.
 func (l *launching) openOutput() error {
 	i, s := l.instance, l.server
-	logs, err := pump.MakeDir(s.cfg.LogDir, l.req.GetApp(), i.id, s.logGID)
-	if err != nil {
-		return err
-	}
+	logs := filepath.Join(s.cfg.LogDir, l.req.GetApp(), i.id)
 	for _, stream := range []string{"stdout", "stderr"} {
 		end, err := l.makeFIFO(filepath.Join(i.dir, stream))
 		if err != nil {
@@ -211,14 +210,22 @@ func (l *launching) openOutput() error {
 	return nil
 }
 
+// createLogs makes the files that the output goes to.
+func (l *launching) createLogs() error {
+	_, err := pump.MakeDir(l.server.cfg.LogDir, l.req.GetApp(), l.instance.id, l.server.logGID)
+	for _, p := range l.instance.pumps {
+		if err == nil {
+			err = p.Create()
+		}
+	}
+	return err
+}
+
 // makeFIFO makes a FIFO that the app's user may open again, as /dev/stdout, and
 // opens it as the app will have it.
 func (l *launching) makeFIFO(path string) (*os.File, error) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		return nil, &os.PathError{Op: "mkfifo", Path: path, Err: err}
-	}
-	if err := os.Chmod(path, 0o600); err != nil { // whatever the umask
-		return nil, err
 	}
 	if c := l.order.Credential; c != nil {
 		if err := os.Lchown(path, c.UID, c.GID); err != nil {

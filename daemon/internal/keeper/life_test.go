@@ -57,12 +57,12 @@ func TestProcess_ExitCodeAndSignal(t *testing.T) {
 		t.Errorf("exit %+v, want code 7", e)
 	}
 	p = f.launch(f.spec("sleep"))
-	if err := p.Signal(t.Context(), syscall.SIGUSR1); err != nil {
+	if err := p.Signal(t.Context(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	f.wait(p.Exited())
-	if e := p.Exit(); e.Signal != syscall.SIGUSR1 || e.OOM {
-		t.Errorf("exit %+v, want SIGUSR1", e)
+	if e := p.Exit(); e.Signal != syscall.SIGTERM || e.OOM {
+		t.Errorf("exit %+v, want SIGTERM", e)
 	}
 }
 

@@ -79,6 +79,9 @@ func (s *server) reopenOutput(i *instance, r *keeperv1.Record) []*pump.Pump {
 	for _, stream := range []string{"stdout", "stderr"} {
 		files := pump.Files{Dir: filepath.Join(s.cfg.LogDir, r.GetApp(), i.id), Stream: stream, GID: s.logGID}
 		p, err := pump.Open(filepath.Join(i.dir, stream), files, hclog.NewNullLogger())
+		if err == nil {
+			err = p.Create()
+		}
 		if err != nil {
 			s.cfg.Log.Warn("cannot save the last output", "instance", i.id, "stream", stream, "error", err)
 			continue

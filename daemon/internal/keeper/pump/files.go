@@ -26,7 +26,7 @@ func (f Files) open(path string) (*os.File, int64, error) {
 	}
 	info, err := file.Stat()
 	if err == nil && info.Size() == 0 {
-		err = errors.Join(file.Chmod(0o640), chown(path, f.GID))
+		err = chown(path, f.GID)
 	}
 	if err != nil {
 		_ = file.Close()
@@ -36,7 +36,8 @@ func (f Files) open(path string) (*os.File, int64, error) {
 }
 
 // MakeDir makes the folder of an instance's logs and those above it up to root,
-// all 0750 and readable for the group gid (-1 leaves the keeper's).
+// all 0750 and readable for the group gid (-1 leaves the keeper's). The umask must
+// not take from that: a chmod each would be felt in every start.
 func MakeDir(root, app, instance string, gid int) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
 		return "", err
@@ -49,7 +50,7 @@ func MakeDir(root, app, instance string, gid int) (string, error) {
 			continue
 		}
 		if err == nil {
-			err = errors.Join(os.Chmod(dir, 0o750), chown(dir, gid))
+			err = chown(dir, gid)
 		}
 		if err != nil {
 			return "", err

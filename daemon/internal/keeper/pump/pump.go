@@ -28,6 +28,7 @@ const (
 // Pump moves one stream.
 type Pump struct {
 	log      hclog.Logger
+	files    Files
 	fifo     *os.File // O_RDONLY|O_NONBLOCK, in Go's poller: waiting costs no thread
 	raw      syscall.RawConn
 	segment  *os.File
@@ -40,25 +41,26 @@ type Pump struct {
 }
 
 // Open opens the stream's FIFO, which must have a writer already or it would look
-// ended, and its files. The caller must Run the pump, or Close it.
+// ended. The caller must Create its files and Run the pump, or Close it.
 func Open(fifo string, f Files, log hclog.Logger) (*Pump, error) {
 	fd, err := unix.Open(fifo, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: fifo, Err: err}
 	}
 	enlarge(fd)
-	p := &Pump{log: log, fifo: os.NewFile(uintptr(fd), fifo), finish: make(chan struct{})}
-	if err := p.open(f); err != nil {
+	p := &Pump{log: log, files: f, fifo: os.NewFile(uintptr(fd), fifo), finish: make(chan struct{})}
+	if p.raw, err = p.fifo.SyscallConn(); err != nil {
 		p.Close()
 		return nil, err
 	}
 	return p, nil
 }
 
-func (p *Pump) open(f Files) (err error) {
-	if p.raw, err = p.fifo.SyscallConn(); err != nil {
-		return err
-	}
+// Create opens the stream's files, and makes them where they are missing. It is a
+// step of its own because on a slow disk it takes as long as a program to start,
+// and can be done meanwhile.
+func (p *Pump) Create() (err error) {
+	f := p.files
 	if p.segment, p.size, err = f.open(f.segment()); err != nil {
 		return err
 	}
@@ -167,11 +169,20 @@ func (p *Pump) copy(fd int) (int64, error) {
 	for done := 0; done < n; {
 		m, err := p.segment.WriteAt(buf[done:n], p.size+int64(done))
 		done += m
-		if err != nil && !p.stall(err) {
+		if err != nil && (isClosed(p.finish) || !p.stall(err)) {
 			return int64(done), nil
 		}
 	}
 	return int64(n), nil
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // note adds the batch that begins at offset to the index. A batch that cannot be

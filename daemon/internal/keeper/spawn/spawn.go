@@ -67,7 +67,7 @@ func (e *Error) Unwrap() error { return e.Errno }
 type Spawner struct {
 	Reaper *Reaper
 	// Exec is the path of roost-exec, Args what it is called as, Env what it is
-	// given: nothing, except where a test poses as it.
+	// given. The app gets none of that.
 	Exec string
 	Args []string
 	Env  []string

@@ -253,9 +253,9 @@ func TestReaper_ReapsOrphansAndTellsSignals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Handle.Signal(unix.SIGUSR1)
-	if st := <-c.Exited; !st.Wait.Signaled() || st.Wait.Signal() != unix.SIGUSR1 {
-		t.Errorf("status %v, want killed by SIGUSR1", st.Wait)
+	c.Handle.Signal(unix.SIGTERM)
+	if st := <-c.Exited; !st.Wait.Signaled() || st.Wait.Signal() != unix.SIGTERM {
+		t.Errorf("status %v, want killed by SIGTERM", st.Wait)
 	}
 }
 
