@@ -150,11 +150,21 @@ func shuttingDown(name string) *app.Fault {
 	return app.Errorf(app.Unavailable, app.ReasonShuttingDown, name, "the daemon is shutting down: try again when it is back")
 }
 
-// probeAgain is a proxy's report that an instance failed a request.
-type probeAgain struct{ id app.InstanceID }
+// probeAgain is a proxy's report that an instance failed a request. Of many at
+// once one is enough.
+type probeAgain struct {
+	id           app.InstanceID
+	kind, detail string
+}
 
 func (e probeAgain) on(c *controller) {
-	if m := c.member(e.id); m != nil && m.Phase == app.PhaseReady && m.answered == m.order.check {
-		m.check()
+	m := c.member(e.id)
+	if m == nil || m.Phase != app.PhaseReady || m.answered != m.order.check {
+		return
 	}
+	m.check()
+	c.cfg.Recorder.Record(app.Event{
+		ID: app.EventEndpointFailure, App: c.name, Instance: m.ID, Severity: app.Warning,
+		Message: "a request failed at the instance: " + e.kind, Attributes: map[string]string{"detail": e.detail},
+	})
 }

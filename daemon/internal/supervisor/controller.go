@@ -204,7 +204,7 @@ func (c *controller) observe() []seen {
 	for _, m := range c.members {
 		list = append(list, seen{
 			id: m.ID, phase: m.Phase, rollout: m.Rollout, readySince: m.readySince,
-			current: !replaces(m.generation(), c.serving()),
+			current: m.Generation == c.stored.Serving || !replaces(m.generation(), c.serving()),
 		})
 	}
 	return list

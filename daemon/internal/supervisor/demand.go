@@ -38,11 +38,7 @@ func (s *Supervisor) Activate(ctx context.Context, name string, _, _ uint64, fai
 // Failure takes a proxy's report that an instance failed a request: it is probed
 // again at once. kind and detail are for people.
 func (s *Supervisor) Failure(name string, id app.InstanceID, kind, detail string) {
-	s.cfg.Recorder.Record(app.Event{
-		ID: app.EventEndpointFailure, App: name, Instance: id, Severity: app.Warning,
-		Message: "a request failed at the instance: " + kind, Attributes: map[string]string{"detail": detail},
-	})
-	s.postTo(name, probeAgain{id})
+	s.postTo(name, probeAgain{id, kind, detail})
 }
 
 // Condition takes a lasting fact that a probe found out about an app.

@@ -488,15 +488,6 @@ func TestVerify_StartsOneAndRollsBack(t *testing.T) {
 		r.ends(verify(spec("web", version("1"), instances(2))), app.RolloutComplete)
 		r.pass(2 * time.Second)
 		r.wantAlive(2)
-		_, _, _ = r.Stop(ctx, "web", "")
-		_, _, _ = r.Start(ctx, "web", "")
-		for r.app("web").State != app.StateRunning {
-			r.pass(time.Second)
-		}
-		_, _, _ = r.Stop(ctx, "web", "")
-		a := r.app("web").Stored
-		a.Stopped = false
-		r.wantAlive(0)
 	})
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.apply(spec("web", version("1")))

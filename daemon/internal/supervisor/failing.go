@@ -16,7 +16,7 @@ func (c *controller) crashed(m *member, at time.Time, failed bool) {
 	c.failures.ended(ready)
 	c.failures.add(at)
 	c.notBefore = at.Add(restartDelay(c.failures.streak, spec.Restart))
-	if r := c.roll; r.replaces(m) && !r.committed && ready < c.replacing().minReady {
+	if r := c.roll; r.replaces(m) && !r.committed && !r.paused && ready < c.replacing().minReady {
 		c.rollBack(m, fmt.Sprintf("a new instance of %s was ready for %v only: %s", c.name, ready.Round(time.Millisecond), m.Reason))
 		return
 	}
@@ -46,7 +46,7 @@ func (e startFailed) on(c *controller) {
 	c.notBefore = at.Add(restartDelay(c.failures.streak, c.serving().Spec.Restart))
 	message := fmt.Sprintf("%s did not start: %s", c.name, e.err.Message)
 	switch r := c.roll; {
-	case r.replaces(m) && !r.committed:
+	case r.replaces(m) && !r.committed && !r.paused:
 		c.rollBack(m, message)
 		if !r.bare {
 			return // what waits, waits for the old generation

@@ -159,12 +159,6 @@ func (h *fakeHost) WaitReady(ctx context.Context, p Process, _ app.Launch) (stri
 	return f.Info().Address, nil
 }
 
-func (h *fakeHost) Check2(p *fakeProcess) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.sick
-}
-
 func (h *fakeHost) PortOwner(port int) (string, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -175,18 +169,17 @@ func (h *fakeHost) PortOwner(port int) (string, bool) {
 // fakeProber asks the processes of a host.
 type fakeProber struct{ *fakeHost }
 
-func (f fakeProber) Check(ctx context.Context, p Process, _ app.Launch, _ string) error {
+func (f fakeProber) Check(_ context.Context, p Process, _ app.Launch, _ string) error {
 	f.mu.Lock()
 	f.checks++
 	f.mu.Unlock()
-	if found, ok := p.(*found); ok {
-		p = found.Process
-	}
 	fp := p.(*fakeProcess)
+	fp.mu.Lock()
+	defer fp.mu.Unlock()
 	if closed(fp.exited) {
 		return errors.New("connection refused")
 	}
-	return f.Check2(fp)
+	return fp.sick
 }
 
 // fakeProcess follows its script.

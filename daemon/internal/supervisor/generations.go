@@ -49,13 +49,18 @@ func accept(a app.Stored, g app.Generation) app.Stored {
 	return a
 }
 
+// superseded returns a with the rollout of its desired generation overtaken.
+func superseded(a app.Stored) app.Stored {
+	a.Generations = slices.Clone(a.Generations)
+	setOutcome(&a, a.Desired, app.RolloutSuperseded)
+	return a
+}
+
 // retry returns a ready to try its desired generation again.
 func retry(a app.Stored) app.Stored {
 	a.Generations = slices.Clone(a.Generations)
 	a.Failed = nil
-	if i := slices.IndexFunc(a.Generations, func(g app.Generation) bool { return g.Number == a.Desired }); i >= 0 {
-		a.Generations[i].Outcome = app.RolloutProgressing
-	}
+	setOutcome(&a, a.Desired, app.RolloutProgressing)
 	return a
 }
 
@@ -82,12 +87,14 @@ func failDesired(a app.Stored, f app.FailedRollout) app.Stored {
 }
 
 // setOutcome notes how the rollout of a generation ended. One that has served is
-// complete, whatever becomes of a later recycle.
+// complete, whatever becomes of a later recycle, and one that failed is not
+// superseded any more.
 func setOutcome(a *app.Stored, number int64, outcome app.RolloutPhase) {
 	for i, g := range a.Generations {
-		if g.Number == number && !g.Outcome.Done() {
-			a.Generations[i].Outcome = outcome
+		if g.Number != number || g.Outcome == app.RolloutComplete || outcome == app.RolloutSuperseded && g.Outcome.Done() {
+			continue
 		}
+		a.Generations[i].Outcome = outcome
 	}
 }
 

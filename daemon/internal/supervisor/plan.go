@@ -121,10 +121,7 @@ func planSteady(d *decision, w wish, all []seen, now time.Time) {
 	outdated = filter(outdated, func(s seen) bool { return s.phase != app.PhaseStarting })
 	d.stop(reasonSuperseded, unready...)
 
-	if surplus := len(current) - w.count; surplus > 0 {
-		d.stop(reasonSurplus, leastUseful(current)[:surplus]...)
-		return
-	}
+	current = stopSurplus(d, current, w.count)
 	missing := w.count - len(current)
 	present := len(current) + len(outdated) + len(unready) + count(all, seen.dying)
 	switch {
@@ -166,6 +163,17 @@ func startMissing(d *decision, n int, notBefore, now time.Time) {
 	default:
 		d.start(n, false, reasonMissing)
 	}
+}
+
+// stopSurplus stops what there is beyond n, and returns the others.
+func stopSurplus(d *decision, list []seen, n int) []seen {
+	surplus := len(list) - n
+	if surplus <= 0 {
+		return list
+	}
+	list = leastUseful(list)
+	d.stop(reasonSurplus, list[:surplus]...)
+	return list[surplus:]
 }
 
 // leastUseful orders instances by how little is lost with them: those not ready

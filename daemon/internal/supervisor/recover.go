@@ -143,7 +143,7 @@ func (s *Supervisor) probeFound(ctx context.Context, byApp map[string][]*found) 
 				defer func() { <-free }()
 				ask, cancel := context.WithTimeout(ctx, recoverCheckLimit)
 				defer cancel()
-				err := s.cfg.Prober.Check(ask, f, f.launchOf(s.entries[name].Stored), f.address)
+				err := s.cfg.Prober.Check(ask, f.Process, f.launchOf(s.entries[name].Stored), f.address)
 				if f.passed = err == nil; err != nil {
 					s.cfg.Log.Warn("recovered instance is not ready", "app", name, "instance", string(f.info.ID), "error", err)
 				}

@@ -17,13 +17,7 @@ func planRollout(d *decision, w wish, all []seen, now time.Time) {
 	d.stop(reasonSuperseded, filter(old, overtaken)...)
 	old = filter(old, func(s seen) bool { return !overtaken(s) })
 
-	if surplus := len(fresh) - r.count; surplus > 0 {
-		d.stop(reasonSurplus, leastUseful(fresh)[:surplus]...)
-		return
-	}
-	if r.paused {
-		return
-	}
+	fresh = stopSurplus(d, fresh, r.count)
 	if r.committed {
 		d.stop(reasonReplaced, old...)
 		startFresh(d, r.count-len(fresh), w.notBefore, now)
@@ -31,7 +25,8 @@ func planRollout(d *decision, w wish, all []seen, now time.Time) {
 	}
 	done := settled(fresh, r.minReady, now)
 	d.wakeAt(nextSettled(fresh, r.minReady, now))
-	if done >= r.count {
+	if r.paused || done >= r.count {
+		stopSurplus(d, old, max(1, w.count))
 		return // the end is to be written down before the last old one goes
 	}
 	keep := keepOld(w, done)

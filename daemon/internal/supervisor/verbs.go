@@ -54,7 +54,7 @@ func (s *Supervisor) Start(ctx context.Context, name, actor string) (app.App, st
 // nothing starts it until Start. app.NotFound where there is none.
 func (s *Supervisor) Stop(ctx context.Context, name, actor string) (app.App, string, error) {
 	return s.change(ctx, name, actor, func(e *entry) (edit, error) {
-		next := e.Stored
+		next := superseded(e.Stored)
 		next.Stopped = true
 		return edit{next, writeStop, app.EventAppStopped, "app stopped by an operator"}, nil
 	})

@@ -104,7 +104,7 @@ func (c *controller) runs() {
 // takeOut stops every instance, whatever was under way.
 func (c *controller) takeOut() {
 	c.noDemand()
-	c.fault = nil
+	c.fault, c.retryAt = nil, time.Time{}
 	if c.removed {
 		c.failWaiters(func() *app.Fault { return notFound(c.name) })
 	} else {
