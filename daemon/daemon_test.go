@@ -25,6 +25,10 @@ func TestMain(m *testing.M) {
 		_, _ = os.Stdin.Read(make([]byte, 1))
 		os.Exit(0)
 	}
+	if len(os.Args) > 1 && os.Args[1] == "keeper" { // run started it, as it starts itself
+		main()
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

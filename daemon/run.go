@@ -199,6 +199,10 @@ func (d *daemon) announce(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
+	if k, ok := d.keeper.Keeper(); ok && k.Abilities["log_dir"] != d.cfg.logDir {
+		d.cfg.log.Warn("the keeper writes logs elsewhere: shutdown and start again to move them",
+			"log_dir", d.cfg.logDir, "keeper_log_dir", k.Abilities["log_dir"])
+	}
 	d.record(app.EventDaemonStarted, "roostd "+d.cfg.version+" started", "")
 	d.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
 	d.cfg.notify("READY=1")
