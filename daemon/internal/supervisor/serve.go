@@ -13,74 +13,91 @@ const (
 	checkLimit   = 10 * time.Second // of one check, whatever the probe's own timeout
 )
 
-// serve stays with a ready process until it ends or is told to. It probes again
-// when it is asked to, and while the process is unready: for as long as a start
-// may take, then it gives the process up.
+// vigil is how a process that was ready is watched. It belongs to the instance's
+// goroutine.
+type vigil struct {
+	process app.Process
+	address string
+	ready   bool
+	since   time.Time        // unready since
+	pause   time.Duration    // before the next check of an unready one
+	again   <-chan time.Time // when to do it
+	answers chan error       // of the check under way; nil: there is none
+	cancel  context.CancelFunc
+	asked   int // the order that the check under way answers
+}
+
+// serve stays with a process that was ready until it ends or is told to. It probes
+// again when it is asked to, and while the process is unready: for as long as a
+// start may take, then it gives the process up.
 func (i *instance) serve(ctx context.Context, p app.Process, address string, ready bool) {
-	var (
-		answers chan error // of the check under way
-		cancel  = func() {}
-		asked   int // the order that the check under way answers
-		pause   = recheckFirst
-		again   <-chan time.Time
-		since   time.Time // unready since
-	)
-	defer func() {
-		cancel()
-		if answers != nil {
-			<-answers
-		}
-	}()
-	check := func() {
-		var ask context.Context
-		ask, cancel = context.WithTimeout(ctx, checkLimit)
-		answers, asked, again = make(chan error, 1), i.order.check, nil
-		go func() { answers <- i.cfg.Prober.Check(ask, p, i.launch, address) }()
-	}
+	v := &vigil{process: p, address: address, ready: ready, since: time.Now(), pause: recheckFirst}
 	if !ready {
-		since, again = time.Now(), time.After(0)
+		v.again = time.After(0)
 	}
-	for {
-		if i.order.stop != nil {
-			return
-		}
-		if answers == nil && i.order.check > i.checked {
-			check()
+	defer v.end()
+	for i.order.stop == nil {
+		if v.answers == nil && i.order.check > i.checked {
+			i.check(ctx, v)
 		}
 		select {
 		case <-p.Exited():
 			i.tell(exited{id: i.launch.ID, exit: p.Exit()})
 			return
 		case i.order = <-i.orders:
-		case <-again:
-			check()
-		case err := <-answers:
-			cancel()
-			answers = nil
-			i.checked = asked
-			switch {
-			case closed(p.Exited()):
-				continue // that says more than a probe
-			case err == nil && !ready:
-				ready, pause = true, recheckFirst
-				i.tell(becameReady{id: i.launch.ID, address: address, check: asked})
-			case err == nil:
-				i.tell(checked{id: i.launch.ID, check: asked})
-			case ready:
-				ready, since = false, time.Now()
-				again = time.After(pause)
-				i.tell(becameUnready{id: i.launch.ID, check: asked, err: err})
-			case time.Since(since) >= *i.launch.Spec.Start.Timeout:
-				i.tell(gaveUp{id: i.launch.ID, check: asked, err: err})
-				i.await(ctx, p, nil, 0)
+		case <-v.again:
+			i.check(ctx, v)
+		case err := <-v.answers:
+			v.cancel()
+			v.answers = nil
+			if !closed(p.Exited()) && !i.judge(v, err) { // an exit says more than a probe
+				i.await(ctx, p, nil, 0) // its controller orders the stop
 				return
-			default:
-				pause = min(2*pause, recheckMax)
-				again = time.After(pause)
-				i.tell(checked{id: i.launch.ID, check: asked})
 			}
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// check begins to ask whether the process is ready.
+func (i *instance) check(ctx context.Context, v *vigil) {
+	ctx, v.cancel = context.WithTimeout(ctx, checkLimit)
+	answers := make(chan error, 1)
+	v.answers, v.asked, v.again = answers, i.order.check, nil
+	go func() { answers <- i.cfg.Prober.Check(ctx, v.process, i.launch, v.address) }()
+}
+
+// end ends the check under way, if there is one, and waits for its goroutine.
+func (v *vigil) end() {
+	if v.answers != nil {
+		v.cancel()
+		<-v.answers
+	}
+}
+
+// judge tells the controller what a check has found. It is false where the process
+// has been unready for too long.
+func (i *instance) judge(v *vigil, err error) bool {
+	i.checked = v.asked
+	id := i.launch.ID
+	switch {
+	case err == nil && v.ready:
+		i.tell(checked{id: id, check: v.asked})
+	case err == nil:
+		v.ready, v.pause = true, recheckFirst
+		i.tell(becameReady{id: id, address: v.address, check: v.asked})
+	case v.ready:
+		v.ready, v.since = false, time.Now()
+		v.again = time.After(v.pause)
+		i.tell(becameUnready{id: id, check: v.asked, err: err})
+	case time.Since(v.since) >= *i.launch.Spec.Start.Timeout:
+		i.tell(gaveUp{id: id, check: v.asked, err: err})
+		return false
+	default:
+		v.pause = min(2*v.pause, recheckMax)
+		v.again = time.After(v.pause)
+		i.tell(checked{id: id, check: v.asked})
+	}
+	return true
 }

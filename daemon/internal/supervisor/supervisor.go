@@ -1,10 +1,3 @@
-// Package supervisor is the policy: it decides what runs, from what the store
-// says apps should be and what the launcher says there is.
-//
-// One goroutine takes every change of a spec (Supervisor.Run), one owns each app
-// (controller), one follows each instance from its start to its end (instance).
-// What to do about an app is decided by pure functions: plan, rollout.go and
-// restart.go. What happens outside comes and goes through the ports in ports.go.
 package supervisor
 
 import (
