@@ -1,0 +1,158 @@
+package tree
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/roostd/roost/daemon/internal/keeper/proc"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// p is a process of keeper 10's world.
+func p(pid, ppid, pgid, sid int) proc.Stat {
+	return proc.Stat{PID: pid, State: 'S', PPID: ppid, PGID: pgid, SID: sid, StartTicks: uint64(pid)}
+}
+
+func TestClassifier_Rule(t *testing.T) {
+	trees := map[string]*scanTree{
+		"a": {id: "a", leader: Leader{20, 20}, known: map[int]uint64{20: 20, 31: 31, 40: 4}},
+		"b": {id: "b", leader: Leader{50, 50}, known: map[int]uint64{50: 50}},
+	}
+	environ := map[int]string{33: "a", 34: "elsewhere", 38: "b", 36: "a"}
+	all := []proc.Stat{
+		p(1, 0, 1, 1), p(2, 1, 2, 2), p(10, 1, 10, 10),
+		p(20, 10, 20, 20),                                       // a's leader
+		p(21, 20, 20, 20), p(22, 21, 22, 22), p(23, 22, 23, 23), // its descendants, in sessions of their own
+		p(30, 10, 20, 77), // an orphan in its process group
+		p(31, 10, 31, 31), // an orphan that was seen before
+		p(32, 31, 32, 32), // and its child
+		p(33, 10, 33, 33), // an orphan that says so
+		p(34, 10, 34, 34), // one of an instance that is not here
+		p(35, 34, 35, 35), // and its child
+		p(36, 2, 36, 36),  // a stranger that says so, not below the keeper
+		p(38, 10, 20, 20), // a's session counts more than what it says
+		p(40, 2, 40, 40),  // a stranger with a number that was a's
+		p(50, 10, 50, 50), // b's leader
+		p(51, 50, 20, 20), // b's child that joined a's session: the session counts
+	}
+	c := newClassifier(all, 10, trees)
+	c.environ = func(pid int, _ string) (string, bool) { id, ok := environ[pid]; return id, ok }
+	want := map[int]string{20: "a", 21: "a", 22: "a", 23: "a", 30: "a", 31: "a", 32: "a", 33: "a", 38: "a", 50: "b", 51: "a"}
+	var orphans []int
+	for _, s := range all {
+		if got := c.classify(s.PID); got != want[s.PID] {
+			t.Errorf("pid %d is of %q, want %q", s.PID, got, want[s.PID])
+		}
+	}
+	for _, s := range all {
+		if c.orphans[s.PID] {
+			orphans = append(orphans, s.PID)
+		}
+	}
+	if !slices.Equal(orphans, []int{34, 35}) {
+		t.Errorf("orphans %v, want 34 and 35", orphans)
+	}
+}
+
+func TestClassifier_EverywhereAsksStrangersToo(t *testing.T) {
+	c := newClassifier([]proc.Stat{p(1, 0, 1, 1), p(36, 1, 36, 36), p(37, 36, 37, 37)}, 0, map[string]*scanTree{"a": {id: "a"}})
+	c.everywhere = true
+	c.environ = func(pid int, _ string) (string, bool) { return "a", pid == 36 }
+	if c.classify(36) != "a" || c.classify(37) != "a" || c.classify(1) != "" {
+		t.Errorf("36 is of %q, 37 of %q, 1 of %q, want a, a and none", c.classify(36), c.classify(37), c.classify(1))
+	}
+}
+
+func TestDetect_FallsBackAndSaysWhy(t *testing.T) {
+	lane, err := Detect(t.TempDir(), LaneScan)
+	if err != nil || lane.Name() != LaneScan || lane.Condition() == "" {
+		t.Errorf("lane %v, %v, want scan with its condition", lane, err)
+	}
+	if lane, err := Detect(t.TempDir(), "nonsense"); err == nil {
+		t.Errorf("an unknown lane: %v", lane)
+	}
+}
+
+func TestCgroupLane_MakesAndRemoves(t *testing.T) {
+	for _, name := range []string{LaneV2, LaneFreezer, LanePids} {
+		lane, err := Detect(t.TempDir(), name)
+		if err != nil {
+			t.Logf("this host has no lane %s: %v", name, err)
+			continue
+		}
+		tr, err := lane.New("one")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tr.Sub("probe"); err != nil {
+			t.Fatal(err)
+		}
+		if left := lane.Left(); !slices.Equal(left, []string{"one"}) {
+			t.Errorf("%s: left %v, want one", name, left)
+		}
+		if pids, err := tr.Pids(); err != nil || len(pids) != 0 {
+			t.Errorf("%s: processes %v, %v, want none", name, pids, err)
+		}
+		if err := tr.Kill(t.Context()); err != nil {
+			t.Errorf("%s: killing an empty one: %v", name, err)
+		}
+		if err := tr.Remove(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := tr.Kill(t.Context()); err != nil {
+			t.Errorf("%s: killing one that is gone: %v", name, err)
+		}
+		lane.Close()
+		if _, err := os.Stat(lane.(*cgroupLane).base.dir); !os.IsNotExist(err) {
+			t.Errorf("%s: its folder is left, %v", name, err)
+		}
+	}
+}
+
+func TestLimiter_NamesWhatTheHostLacks(t *testing.T) {
+	lane, err := Detect(t.TempDir(), LaneScan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := lane.New("one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := NewLimiter(t.TempDir())
+	defer l.Close()
+	for _, c := range []string{"memory", "pids"} {
+		l.lacking[c] = errNoHierarchy
+	}
+	done, err := l.Set("one", tr, Limits{Memory: 1 << 20, Pids: 5})
+	if err != nil || len(done.Lacking) != 2 || !strings.HasPrefix(done.Lacking[0], "memory: ") {
+		t.Errorf("lacking %q, %v, want memory and pids", done.Lacking, err)
+	}
+	if done.OOMKilled() {
+		t.Error("an unlimited tree was killed for memory")
+	}
+}
+
+func TestOOMKills(t *testing.T) {
+	for text, want := range map[string]int{
+		"low 0\nhigh 0\nmax 4\noom 1\noom_kill 2\noom_group_kill 0\n": 2,
+		"oom_kill_disable 0\nunder_oom 0\noom_kill 1\n":               1,
+		"oom_kill_disable 0\nunder_oom 0\n":                           0,
+	} {
+		if got := oomKills(text); got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	}
+}
+
+func TestQuota(t *testing.T) {
+	for millis, want := range map[int64]int64{1000: 100_000, 250: 25_000, 1: 1000, 2500: 250_000} {
+		if got := quota(millis); got != want {
+			t.Errorf("%d thousandths of a core: %d µs, want %d", millis, got, want)
+		}
+	}
+}
