@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -128,23 +129,26 @@ func TestListenUnix_Refusals(t *testing.T) {
 	}
 }
 
-func TestMakeFolders_Modes(t *testing.T) {
-	old := unix.Umask(0o077)
-	defer unix.Umask(old)
-	for uid, want := range map[int]os.FileMode{0: 0o711, os.Getuid(): folderMode(os.Getuid())} {
-		if uid != os.Getuid() {
-			continue // what is made belongs to who runs the test
+func TestMakeStateDir_Modes(t *testing.T) {
+	defer unix.Umask(unix.Umask(0o077))
+	empty, used := filepath.Join(t.TempDir(), "empty"), filepath.Join(t.TempDir(), "used")
+	if err := errors.Join(
+		os.Mkdir(empty, 0o755), os.Mkdir(used, 0o700), os.Chmod(used, 0o755), os.Mkdir(filepath.Join(used, "x"), 0o700),
+	); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]os.FileMode{
+		filepath.Join(t.TempDir(), "new", "er"): folderMode(os.Getuid()),
+		empty:                                   folderMode(os.Getuid()),
+		used:                                    0o755,
+	} {
+		for range 2 {
+			if err := makeStateDir(dir, os.Getuid()); err != nil {
+				t.Fatal(err)
+			}
 		}
-		dir := filepath.Join(t.TempDir(), "a", "b")
-		if err := makeStateDir(dir, uid); err != nil {
-			t.Fatal(err)
-		}
-		info, err := os.Stat(dir)
-		if err != nil || info.Mode().Perm() != want {
-			t.Errorf("mode %v, %v, want %v", info.Mode().Perm(), err, want)
-		}
-		if err := makeStateDir(dir, uid); err != nil {
-			t.Errorf("one that is there: %v", err)
+		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: mode %v, %v, want %v", dir, info.Mode().Perm(), err, want)
 		}
 	}
 	if folderMode(0) != 0o711 || folderMode(1000) != 0o700 {
@@ -152,10 +156,26 @@ func TestMakeFolders_Modes(t *testing.T) {
 	}
 }
 
+func TestMakeLogDir_IsForTheOperators(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("giving a folder to a group needs root")
+	}
+	dir := filepath.Join(t.TempDir(), "logs")
+	if err := makeLogDir(dir, 12345); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm() != 0o750 || info.Sys().(*syscall.Stat_t).Gid != 12345 {
+		t.Errorf("mode %v, %+v, %v", info.Mode(), info.Sys(), err)
+	}
+}
+
 func TestMakeStateDir_Refusals(t *testing.T) {
 	open := filepath.Join(t.TempDir(), "open")
 	file := filepath.Join(t.TempDir(), "file")
-	if err := errors.Join(os.Mkdir(open, 0o700), os.Chmod(open, 0o777), os.WriteFile(file, nil, 0o600)); err != nil {
+	if err := errors.Join(
+		os.Mkdir(open, 0o700), os.Mkdir(filepath.Join(open, "x"), 0o700), os.Chmod(open, 0o777), os.WriteFile(file, nil, 0o600),
+	); err != nil {
 		t.Fatal(err)
 	}
 	for dir, want := range map[string]string{open: "chmod", file: "not a folder"} {
@@ -170,7 +190,7 @@ func TestMakeStateDir_Refusals(t *testing.T) {
 
 func TestMakeSocketDir_Refusals(t *testing.T) {
 	open := filepath.Join(t.TempDir(), "open")
-	if err := errors.Join(os.Mkdir(open, 0o700), os.Chmod(open, 0o777)); err != nil {
+	if err := errors.Join(os.Mkdir(open, 0o700), os.Mkdir(filepath.Join(open, "x"), 0o700), os.Chmod(open, 0o777)); err != nil {
 		t.Fatal(err)
 	}
 	if err := makeSocketDir(open, os.Getuid()); err == nil || !strings.Contains(err.Error(), "everybody") {

@@ -62,15 +62,14 @@ func makeLogDir(dir string, gid int) error {
 	if gid >= 0 {
 		mode = logMode
 	}
-	_, err := os.Stat(dir)
-	existed := err == nil
-	if err := makeDir(dir, mode); err != nil {
+	ours, err := makeOurs(dir, mode)
+	if err == nil && ours && gid >= 0 {
+		err = os.Chown(dir, -1, gid)
+	}
+	if err != nil {
 		return fmt.Errorf("--log-dir: %w", err)
 	}
-	if existed || gid < 0 {
-		return nil
-	}
-	return os.Chown(dir, -1, gid)
+	return nil
 }
 
 func folderMode(uid int) fs.FileMode {
@@ -80,21 +79,43 @@ func folderMode(uid int) fs.FileMode {
 	return privateMode
 }
 
-// makeDir makes a folder with exactly a mode. One that is there stays as it is.
 func makeDir(dir string, mode fs.FileMode) error {
+	_, err := makeOurs(dir, mode)
+	return err
+}
+
+// makeOurs makes a folder with exactly a mode, and gives it to one that is there
+// and empty, as service managers make them. One that is in use, or that everybody
+// shares as /tmp, stays as it is.
+func makeOurs(dir string, mode fs.FileMode) (ours bool, err error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
+		return false, err
 	}
-	err := os.Mkdir(dir, mode)
+	err = os.Mkdir(dir, mode)
 	if errors.Is(err, fs.ErrExist) {
-		info, err := os.Stat(dir)
-		if err == nil && !info.IsDir() {
-			err = fmt.Errorf("%s is not a folder", dir)
+		ours, err = unused(dir)
+		if err != nil || !ours {
+			return false, err
 		}
-		return err
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	return os.Chmod(dir, mode) // whatever the umask
+	return true, os.Chmod(dir, mode) // whatever the umask
+}
+
+// unused tells whether a folder is there for us alone.
+func unused(dir string) (bool, error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return false, err
+	}
+	if !info.IsDir() {
+		return false, fmt.Errorf("%s is not a folder", dir)
+	}
+	if info.Mode()&fs.ModeSticky != 0 || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
+		return false, nil
+	}
+	entries, err := os.ReadDir(dir)
+	return len(entries) == 0, err
 }
