@@ -59,22 +59,27 @@ type controller struct {
 
 	demand      demand
 	established bool // some instance has been ready since the demand came
-	forfeited   int  // instances that restart.when does not bring back
-	withheld    int  // failed first starts: not tried again before another one is ready
-	failures    failures
-	notBefore   time.Time  // backoff
-	retryAt     time.Time  // until then a failed start is not tried again for a request
-	fault       *app.Fault // of the last failed start
-	blocked     bool       // it has been told that the app is blocked
-	waiters     []*waiter
-	lastAsked   time.Time // when a waiter was last answered
-	idleAt      time.Time // when to look for idleness
+	trouble
+	waiters   []*waiter
+	lastAsked time.Time // when a waiter was last answered
+	idleAt    time.Time // when to look for idleness
 
 	removed, stopping, finishing bool
 
 	set        app.EndpointSet // published last; its revision is the newest
 	conditions map[string]condition
 	shown      app.App
+}
+
+// trouble is what an app's failures have brought it, until it is forgiven.
+type trouble struct {
+	failures  failures
+	notBefore time.Time  // backoff
+	retryAt   time.Time  // until then a failed start is not tried again for a request
+	fault     *app.Fault // of the last failed start
+	blocked   bool       // it has been told that the app is blocked
+	forfeited int        // instances that restart.when does not bring back
+	withheld  int        // failed first starts: not tried again before another one is ready
 }
 
 // demand is why an app runs.

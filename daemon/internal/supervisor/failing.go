@@ -131,8 +131,6 @@ func (c *controller) noDemand() {
 // forgive clears the crash budget and the waiting time of a failed start, and
 // lets the proxies know by a new revision.
 func (c *controller) forgive() {
-	c.failures = failures{}
-	c.notBefore, c.retryAt, c.fault = time.Time{}, time.Time{}, nil
-	c.forfeited, c.withheld = 0, 0
+	c.trouble = trouble{}
 	c.publishAnew()
 }

@@ -37,10 +37,10 @@ func (f *found) serves() bool {
 	return !f.ready.IsZero() && !f.told(noteStopping) && !closed(f.Exited())
 }
 
-// recover makes the controllers of all stored apps, with the processes that are
+// reconcile makes the controllers of all stored apps, with the processes that are
 // there, and of apps that are gone but for their processes. Everything has been
 // published once when it returns.
-func (s *Supervisor) recover(ctx context.Context) error {
+func (s *Supervisor) reconcile(ctx context.Context) error {
 	stored, err := s.cfg.Store.Load()
 	if err != nil {
 		return fmt.Errorf("reading what apps should be: %w", err)

@@ -25,6 +25,8 @@ type rollout struct {
 	asking    bool  // whether the proxies have the set
 	confirmed bool  // they have
 	began     time.Time
+	errands   context.Context // what is done for it beside the controller, until it ends
+	end       context.CancelFunc
 }
 
 // replaces tells whether m is one of the rollout's new instances.
@@ -51,6 +53,7 @@ func (c *controller) replacing() *replacing {
 func (c *controller) begin(r *rollout) {
 	c.supersede("a newer write took over")
 	r.target, r.began = c.stored.Desired, time.Now()
+	r.errands, r.end = context.WithCancel(c.ctx)
 	if r.id == "" {
 		r.id = newID()
 	}
@@ -72,6 +75,7 @@ func (c *controller) supersede(why string) {
 // endRollout shows the rollout's last phase and forgets it.
 func (c *controller) endRollout(phase app.RolloutPhase, message, output string) {
 	c.showRollout(phase, message, output)
+	c.roll.end()
 	c.roll = nil
 }
 
@@ -135,9 +139,9 @@ func (c *controller) confirm(r *rollout) {
 	}
 	r.asking = true
 	roll, revision := r.id, c.set.Revision
-	c.errand(func(ctx context.Context) event {
-		if err := c.cfg.Publisher.WaitApplied(ctx, c.name, revision); err != nil && ctx.Err() != nil {
-			return nil
+	c.errand(func(context.Context) event {
+		if err := c.cfg.Publisher.WaitApplied(r.errands, c.name, revision); err != nil {
+			return nil // it was overtaken
 		}
 		return confirmed{roll: roll, revision: revision}
 	})

@@ -96,7 +96,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	defer s.wg.Wait()
 	defer cancel()
 	s.ctx = ctx
-	if err := s.recover(ctx); err != nil {
+	if err := s.reconcile(ctx); err != nil {
 		return err
 	}
 	s.cfg.Publisher.Synced()
