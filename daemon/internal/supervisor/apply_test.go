@@ -181,14 +181,14 @@ func TestApply_PruneDeletesOnlyTheManifestsOwn(t *testing.T) {
 
 func TestApply_ThatCannotBeStoredChangesNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
-		r.disk.break_(errors.New("no space left on device"))
+		r.disk.fail(errors.New("no space left on device"))
 		if _, err := r.Apply(ctx, ApplyRequest{Specs: []app.Spec{spec("web")}}); app.KindOf(err) != app.Internal {
 			t.Fatalf("%v", err)
 		}
 		if len(r.Apps().All()) != 0 || len(r.proxies.sets) != 0 {
 			t.Fatal("something was applied")
 		}
-		r.disk.break_(nil)
+		r.disk.fail(nil)
 		r.apply(spec("web"))
 	})
 }

@@ -129,7 +129,7 @@ func (d deed) spec() app.Spec {
 }
 
 func (m *machine) do(d deed) {
-	m.disk.break_(nil)
+	m.disk.fail(nil)
 	switch d.verb {
 	case "apply", "verify":
 		_, err := m.Apply(ctx, ApplyRequest{Specs: []app.Spec{d.spec()}, Verify: d.verb == "verify"})
@@ -195,7 +195,7 @@ func (m *machine) do(d deed) {
 		m.reboot()
 		m.watcher, _ = m.Instances().Watch()
 	case "full disk":
-		m.disk.break_(errors.New("no space left on device"))
+		m.disk.fail(errors.New("no space left on device"))
 	}
 }
 
@@ -264,7 +264,7 @@ func (m *machine) checkPhases(when string) {
 
 // settle lets everything come to rest, and looks at what it has come to.
 func (m *machine) settle() {
-	m.disk.break_(nil)
+	m.disk.fail(nil)
 	m.host.mu.Lock()
 	clear(m.behave)
 	for _, p := range m.host.processes {

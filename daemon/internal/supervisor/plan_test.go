@@ -16,7 +16,7 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 // "@3" for one of rollout r that has been ready for 3 seconds (0 where not said).
 func parse(t *testing.T, s string) []seen {
 	var list []seen
-	for _, f := range strings.Fields(s) {
+	for f := range strings.FieldsSeq(s) {
 		i := seen{id: app.InstanceID(f[:1]), current: !strings.Contains(f, "!"), readySince: now.Add(-time.Hour)}
 		i.phase = map[byte]app.Phase{
 			'S': app.PhaseStarting, 'R': app.PhaseReady, 'U': app.PhaseUnready, 'D': app.PhaseDraining, 'T': app.PhaseStopping,

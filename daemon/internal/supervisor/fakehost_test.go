@@ -1,0 +1,181 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/roostd/roost/daemon/internal/app"
+)
+
+// script is how a fake process behaves.
+type script struct {
+	refuse    error         // of Launch
+	boot      time.Duration // until it is ready; negative: never
+	unfit     error         // of WaitReady, after boot
+	exitAfter time.Duration // since its start; 0: never
+	code      int
+	stop      time.Duration // from the signal to its end; negative: it ignores it
+	linger    time.Duration // from the leader's exit to the last of its tree
+}
+
+// fakeHost is the machine: it launches and probes, and outlives a supervisor.
+type fakeHost struct {
+	mu        sync.Mutex
+	script    func(l app.Launch) script
+	processes []*fakeProcess // all that ever were, oldest first
+	launches  int
+	dirs      map[string]string // links
+	strangers map[int]string    // ports in use by others
+	checks    int
+	parallel  int // most starts at once
+	starting  int
+}
+
+func newHost() *fakeHost {
+	return &fakeHost{
+		script: func(app.Launch) script { return script{boot: time.Second} },
+		dirs:   map[string]string{}, strangers: map[int]string{},
+	}
+}
+
+// behave makes every later process follow s.
+func (h *fakeHost) behave(s script) { h.behaveBy(func(app.Launch) script { return s }) }
+
+func (h *fakeHost) behaveBy(f func(l app.Launch) script) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.script = f
+}
+
+func (h *fakeHost) Launch(_ context.Context, l app.Launch) (Process, error) {
+	h.mu.Lock()
+	h.launches++
+	s := h.script(l)
+	n := len(h.processes) + 1
+	h.mu.Unlock()
+	if s.refuse != nil {
+		return nil, s.refuse
+	}
+	p := &fakeProcess{
+		host: h, script: s, launch: l,
+		info: app.ProcessInfo{
+			ID: l.ID, App: l.Spec.Name, Generation: l.Generation, PID: n, StartTime: time.Now(),
+			Token: l.Token, Notes: maps.Clone(l.Notes), Address: fmt.Sprintf("127.0.0.1:%d", l.Port),
+		},
+		exited: make(chan struct{}), gone: make(chan struct{}), notified: make(chan struct{}),
+	}
+	if s.exitAfter > 0 {
+		p.timer = time.AfterFunc(s.exitAfter, func() { p.end(app.Exit{Code: s.code}) })
+	}
+	h.mu.Lock()
+	h.processes = append(h.processes, p)
+	h.starting++
+	h.parallel = max(h.parallel, h.starting)
+	h.mu.Unlock()
+	return p, nil
+}
+
+func (h *fakeHost) Recover(context.Context) ([]Process, error) {
+	var list []Process
+	for _, p := range h.all() {
+		if !p.isForgotten() {
+			list = append(list, p)
+		}
+	}
+	return list, nil
+}
+
+func (h *fakeHost) all() []*fakeProcess {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.processes)
+}
+
+// alive are the processes that have not ended.
+func (h *fakeHost) alive() []*fakeProcess {
+	return slices.DeleteFunc(h.all(), func(p *fakeProcess) bool { return closed(p.gone) })
+}
+
+func (h *fakeHost) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.launches
+}
+
+func (h *fakeHost) ResolveDir(dir string) (string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	to, ok := h.dirs[dir]
+	switch {
+	case ok && to == "":
+		return "", fmt.Errorf("%s does not exist", dir)
+	case ok:
+		return to, nil
+	}
+	return dir, nil
+}
+
+func (h *fakeHost) link(dir, to string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dirs[dir] = to
+}
+
+func (h *fakeHost) Check(s app.Spec) []app.Violation {
+	if s.Command[0] == "missing" {
+		return []app.Violation{{Field: "command", Message: "missing is not in PATH"}}
+	}
+	return nil
+}
+
+func (h *fakeHost) WaitReady(ctx context.Context, p Process, _ app.Launch) (string, error) {
+	f := p.(*fakeProcess)
+	defer func() {
+		h.mu.Lock()
+		h.starting--
+		h.mu.Unlock()
+	}()
+	if f.script.boot < 0 {
+		<-ctx.Done()
+		return "", &app.StartError{Step: "timeout", Message: "nothing listens", Timeout: errors.Is(ctx.Err(), context.DeadlineExceeded)}
+	}
+	t := time.NewTimer(f.script.boot - time.Since(f.info.StartTime))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	if f.script.unfit != nil {
+		return "", f.script.unfit
+	}
+	return f.Info().Address, nil
+}
+
+func (h *fakeHost) PortOwner(port int) (string, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	owner, ok := h.strangers[port]
+	return owner, ok
+}
+
+// fakeProber asks the processes of a host.
+type fakeProber struct{ *fakeHost }
+
+func (f fakeProber) Check(_ context.Context, p Process, _ app.Launch, _ string) error {
+	f.mu.Lock()
+	f.checks++
+	f.mu.Unlock()
+	fp := p.(*fakeProcess)
+	fp.mu.Lock()
+	defer fp.mu.Unlock()
+	if closed(fp.exited) {
+		return errors.New("connection refused")
+	}
+	return fp.sick
+}

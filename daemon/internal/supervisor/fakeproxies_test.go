@@ -1,0 +1,103 @@
+package supervisor
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/roostd/roost/daemon/internal/app"
+)
+
+// fakeProxies is the publisher, and the proxies behind it.
+type fakeProxies struct {
+	mu       sync.Mutex
+	sets     map[string]app.EndpointSet
+	counters map[string]uint64
+	history  []app.EndpointSet
+	inFlight map[app.InstanceID]int
+	held     bool // they do not acknowledge
+	idle     time.Time
+	busy     bool
+	synced   bool
+	changed  chan struct{}
+}
+
+func newProxies() *fakeProxies {
+	return &fakeProxies{
+		sets: map[string]app.EndpointSet{}, counters: map[string]uint64{},
+		inFlight: map[app.InstanceID]int{}, changed: make(chan struct{}),
+	}
+}
+
+// update changes what the proxies say.
+func (f *fakeProxies) update(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+func (f *fakeProxies) Publish(set app.EndpointSet) uint64 {
+	f.update(func() {
+		f.counters[set.App]++
+		set.Epoch, set.Revision = 1, f.counters[set.App]
+		f.sets[set.App] = set
+		f.history = append(f.history, set)
+	})
+	return set.Revision
+}
+
+func (f *fakeProxies) Remove(name string) { f.update(func() { delete(f.sets, name) }) }
+
+func (f *fakeProxies) Current(name string) (app.EndpointSet, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	set, ok := f.sets[name]
+	return set, ok
+}
+
+func (f *fakeProxies) Synced() { f.update(func() { f.synced = true }) }
+
+func (f *fakeProxies) wait(ctx context.Context, holds func() bool) error {
+	for {
+		f.mu.Lock()
+		ok, changed := !f.held && holds(), f.changed
+		f.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (f *fakeProxies) WaitApplied(ctx context.Context, _ string, _ uint64) error {
+	return f.wait(ctx, func() bool { return true })
+}
+
+func (f *fakeProxies) WaitDrained(ctx context.Context, name string, id app.InstanceID, revision uint64) error {
+	return f.wait(ctx, func() bool { return f.inFlight[id] == 0 && f.counters[name] >= revision })
+}
+
+func (f *fakeProxies) IdleSince(string) (time.Time, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.idle, !f.busy
+}
+
+func (f *fakeProxies) InFlight(_ string, id app.InstanceID) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.inFlight[id]
+}
+
+// ready are the app's endpoints that take requests.
+func (f *fakeProxies) ready(name string) []app.Endpoint {
+	set, _ := f.Current(name)
+	return slices.DeleteFunc(slices.Clone(set.Endpoints), func(e app.Endpoint) bool { return e.Draining })
+}
