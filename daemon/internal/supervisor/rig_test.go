@@ -35,6 +35,13 @@ func inBubble(t *testing.T, f func(t *testing.T, r *rig)) {
 // boot starts a supervisor, a new daemon on the same machine.
 func (r *rig) boot() {
 	r.t.Helper()
+	r.start()
+	synctest.Wait()
+}
+
+// start does so in real time, too.
+func (r *rig) start() {
+	r.t.Helper()
 	r.Supervisor = New(Config{
 		Launcher: r.host, Prober: fakeProber{r.host}, Publisher: r.proxies, Recorder: r.recorder, Store: r.disk,
 		PortLow: 20000, PortHigh: 20099, StartParallelism: 4,
@@ -49,7 +56,6 @@ func (r *rig) boot() {
 		}
 	}
 	<-r.Ready()
-	synctest.Wait()
 }
 
 // reboot kills the daemon and starts another.
