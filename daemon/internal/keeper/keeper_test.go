@@ -49,6 +49,7 @@ type fixture struct {
 	client *Client
 	keeper Config
 	stop   func() // ends the client
+	run    string // folder of sockets, whose paths must be short
 }
 
 func newConfig(tb testing.TB, lane string) Config {
@@ -106,11 +107,17 @@ func (f *fixture) connect() (stop func()) {
 	if err != nil {
 		f.tb.Fatal(err)
 	}
+	if f.run == "" {
+		if f.run, err = os.MkdirTemp("", "run"); err != nil { // TempDir's are longer than a socket may be
+			f.tb.Fatal(err)
+		}
+		f.tb.Cleanup(func() { os.RemoveAll(f.run) })
+	}
 	cfg := f.keeper
 	cfg.Log = nil
 	text, _ := json.Marshal(cfg)
 	c, err := NewClient(ClientConfig{
-		StateDir: f.state, RunDir: filepath.Join(f.state, "run"), Env: map[string]string{"PATH": "/usr/bin:/bin"},
+		StateDir: f.state, RunDir: f.run, Env: map[string]string{"PATH": "/usr/bin:/bin"},
 		Exe: self, Args: []string{"roostd", "keeper"}, Environ: []string{keeperVariable + "=" + string(text)},
 		Log: hclog.NewNullLogger(),
 	})
@@ -229,7 +236,7 @@ func runs(pid string) bool {
 func (f *fixture) assertNothingLeft(id app.InstanceID) {
 	f.tb.Helper()
 	for _, path := range []string{
-		instanceDir(f.state, string(id)), filepath.Join(f.state, "run", "i", string(id)),
+		instanceDir(f.state, string(id)), filepath.Join(f.run, "i", string(id)),
 	} {
 		if _, err := os.Lstat(path); !os.IsNotExist(err) {
 			f.tb.Errorf("%s is left, %v", path, err)

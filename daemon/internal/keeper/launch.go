@@ -199,7 +199,7 @@ func (l *launching) openOutput() error {
 			return err
 		}
 		l.appEnds = append(l.appEnds, end)
-		p, err := pump.Open(end.Name(), pump.Files{Dir: logs, Stream: stream, GID: s.logGID},
+		p, err := pump.Open(s.poller, end.Name(), pump.Files{Dir: logs, Stream: stream, GID: s.logGID},
 			s.cfg.Log.With("instance", i.id))
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"errors"
+	"maps"
 
 	"golang.org/x/sys/unix"
 
@@ -35,9 +36,7 @@ func (s *server) sweep(seen map[int]uint64) error {
 		}
 	}
 	clear(seen)
-	for pid, ticks := range now {
-		seen[pid] = ticks
-	}
+	maps.Copy(seen, now)
 	return errors.Join(errs...)
 }
 

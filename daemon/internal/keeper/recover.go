@@ -78,7 +78,7 @@ func (s *server) reopenOutput(i *instance, r *keeperv1.Record) []*pump.Pump {
 	var pumps []*pump.Pump
 	for _, stream := range []string{"stdout", "stderr"} {
 		files := pump.Files{Dir: filepath.Join(s.cfg.LogDir, r.GetApp(), i.id), Stream: stream, GID: s.logGID}
-		p, err := pump.Open(filepath.Join(i.dir, stream), files, hclog.NewNullLogger())
+		p, err := pump.Open(s.poller, filepath.Join(i.dir, stream), files, hclog.NewNullLogger())
 		if err == nil {
 			err = p.Create()
 		}

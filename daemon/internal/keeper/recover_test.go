@@ -178,6 +178,39 @@ func TestKeeper_SignalsNothingForRecordsOfAnotherBoot(t *testing.T) {
 	bystander.Wait()
 }
 
+func TestKeeper_LeaksNoDescriptors(t *testing.T) {
+	f := newFixture(t, "")
+	round := func() {
+		p := f.launch(f.spec("exit:0"))
+		p.Exec(t.Context(), []string{"true"}, time.Minute)
+		f.wait(p.Gone())
+		if err := p.Forget(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		l := f.spec("")
+		l.Spec.Command, l.Spec.Listen.Mode = []string{"/etc"}, app.ListenFD
+		f.client.Launch(t.Context(), l)
+		l.Spec.Command, l.Dir = []string{"/bin/true"}, "/no/such/folder"
+		f.client.Launch(t.Context(), l)
+	}
+	round()
+	before := descriptors(t)
+	for range 10 {
+		round()
+	}
+	// The last instance's goroutine ends after it is forgotten.
+	f.await(func() bool { return descriptors(t) <= before })
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
 func TestKeeper_OneAStateDir(t *testing.T) {
 	f := newFixture(t, "")
 	err := Run(t.Context(), f.keeper)

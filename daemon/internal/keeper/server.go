@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/roostd/roost/daemon/internal/keeper/proc"
+	"github.com/roostd/roost/daemon/internal/keeper/pump"
 	"github.com/roostd/roost/daemon/internal/keeper/resolve"
 	"github.com/roostd/roost/daemon/internal/keeper/spawn"
 	"github.com/roostd/roost/daemon/internal/keeper/tree"
@@ -33,6 +34,7 @@ type server struct {
 	lane    tree.Lane
 	limiter *tree.Limiter
 	spawner *spawn.Spawner
+	poller  *pump.Poller
 	records *watch.Hub[string, *keeperv1.Record]
 	changed chan struct{}   // one slot: an instance or a client came or went
 	life    context.Context // ends when the keeper does: of what belongs to an instance
@@ -53,6 +55,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	defer s.poller.Close()
 	unlock, err := s.lock()
 	if err != nil {
 		return err
@@ -79,6 +82,10 @@ func newServer(cfg Config) (*server, error) {
 	if err := os.MkdirAll(instancesDir(cfg.StateDir), 0o700); err != nil {
 		return nil, err
 	}
+	poller, err := pump.NewPoller()
+	if err != nil {
+		return nil, err
+	}
 	return &server{
 		cfg:     cfg,
 		boot:    boot,
@@ -89,6 +96,7 @@ func newServer(cfg Config) (*server, error) {
 		spawner: &spawn.Spawner{
 			Reaper: spawn.NewReaper(), Exec: cfg.Exec, Args: []string{"roost-exec"}, Env: []string{"GOMAXPROCS=1", "GOGC=off"},
 		},
+		poller:    poller,
 		records:   watch.NewHub[string, *keeperv1.Record](),
 		changed:   make(chan struct{}, 1),
 		instances: map[string]*instance{},
@@ -143,6 +151,7 @@ func (s *server) run(ctx context.Context, l *privateListener) error {
 			const grace = 200 * time.Millisecond // for the answer to Shutdown
 			return rpc.Serve(life, g, l, grace)
 		}},
+		rungroup.Task{Name: "poller", Run: s.poller.Run},
 		rungroup.Task{Name: "orphans", Run: s.sweepOrphans},
 		rungroup.Task{Name: "end", Run: func(life context.Context) error {
 			<-recovered

@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"time"
 
@@ -123,9 +124,7 @@ func (s *server) Annotate(ctx context.Context, req *keeperv1.AnnotateRequest) (*
 			if r.Annotations == nil {
 				r.Annotations = map[string]string{}
 			}
-			for k, v := range req.GetAnnotations() {
-				r.Annotations[k] = v
-			}
+			maps.Copy(r.Annotations, req.GetAnnotations())
 		})
 	}) {
 		return nil, notFound(req.GetInstance())

@@ -52,7 +52,7 @@ func runApp(name string) (code int) {
 }
 
 func forever() {
-	time.Sleep(time.Hour)
+	<-time.After(time.Hour)
 }
 
 // start starts this binary as another app, and appends its pid to file.

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -28,9 +27,10 @@ const (
 // Pump moves one stream.
 type Pump struct {
 	log      hclog.Logger
+	poller   *Poller
 	files    Files
-	fifo     *os.File // O_RDONLY|O_NONBLOCK, in Go's poller: waiting costs no thread
-	raw      syscall.RawConn
+	fifo     int           // O_RDONLY|O_NONBLOCK, and nowhere but in poller: see there
+	ready    chan struct{} // one slot: the poller has seen output, or the end
 	segment  *os.File
 	size     int64 // of segment
 	index    *os.File
@@ -42,14 +42,14 @@ type Pump struct {
 
 // Open opens the stream's FIFO, which must have a writer already or it would look
 // ended. The caller must Create its files and Run the pump, or Close it.
-func Open(fifo string, f Files, log hclog.Logger) (*Pump, error) {
+func Open(poller *Poller, fifo string, f Files, log hclog.Logger) (*Pump, error) {
 	fd, err := unix.Open(fifo, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: fifo, Err: err}
 	}
 	enlarge(fd)
-	p := &Pump{log: log, files: f, fifo: os.NewFile(uintptr(fd), fifo), finish: make(chan struct{})}
-	if p.raw, err = p.fifo.SyscallConn(); err != nil {
+	p := &Pump{log: log, poller: poller, files: f, fifo: fd, ready: make(chan struct{}, 1), finish: make(chan struct{})}
+	if err := poller.add(fd, p.ready); err != nil {
 		p.Close()
 		return nil, err
 	}
@@ -73,7 +73,9 @@ func (p *Pump) Create() (err error) {
 
 // Close ends the use of a pump that does not run.
 func (p *Pump) Close() {
-	for _, f := range []*os.File{p.fifo, p.segment, p.index} {
+	p.poller.remove(p.fifo)
+	_ = unix.Close(p.fifo)
+	for _, f := range []*os.File{p.segment, p.index} {
 		if f != nil {
 			_ = f.Close()
 		}
@@ -82,59 +84,59 @@ func (p *Pump) Close() {
 
 // Finish tells that nobody is left to write. Run then moves what is still in the
 // FIFO and returns.
-func (p *Pump) Finish() {
-	p.finished.Do(func() {
-		close(p.finish)
-		_ = p.fifo.SetReadDeadline(time.Unix(1, 0))
-	})
-}
+func (p *Pump) Finish() { p.finished.Do(func() { close(p.finish) }) }
 
 // Run moves until the stream has ended: until no process has it open any more, or
 // until Finish. It closes the pump.
 func (p *Pump) Run() {
 	defer p.Close()
 	var pace pace
+	waited, stalls := true, 0
 	for {
-		n, waited, err := p.next()
+		n, err := p.move()
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			p.drain()
-			return
-		case err != nil:
-			if !p.stall(err) {
+		case errors.Is(err, unix.EAGAIN):
+			if isClosed(p.finish) {
 				return
 			}
+			if err := p.wait(); err != nil {
+				p.log.Error("output is lost", "segment", p.segment.Name(), "error", err)
+				return
+			}
+			waited = true
+		case err != nil:
+			if stalls++; isClosed(p.finish) && stalls > stallsAtEnd {
+				p.log.Error("output of an ended instance is lost", "segment", p.segment.Name(), "error", err)
+				return
+			}
+			p.stall(err)
 		case n == 0:
 			return
 		default:
 			p.pause(pace.after(n, waited))
+			waited, stalls = false, 0
 		}
 	}
 }
 
-// next waits for output and moves it. waited tells that there was none at first;
-// 0 bytes are the end.
-func (p *Pump) next() (n int, waited bool, err error) {
-	var move error
-	err = p.raw.Read(func(fd uintptr) bool {
-		n, move = p.move(int(fd))
-		if errors.Is(move, unix.EAGAIN) {
-			waited = true
-			return false
-		}
-		return true
-	})
-	if err == nil {
-		err = move
+// wait waits for output, or for the end.
+func (p *Pump) wait() error {
+	if err := p.poller.arm(p.fifo); err != nil {
+		return err
 	}
-	return n, waited, err
+	select {
+	case <-p.ready:
+	case <-p.finish:
+	}
+	return nil
 }
 
-// move moves what is there now, and notes it in the index.
-func (p *Pump) move(fd int) (int, error) {
+// move moves what is there now, and notes it in the index: EAGAIN where there is
+// nothing, 0 at the end.
+func (p *Pump) move() (int, error) {
 	for {
 		at := p.size
-		n, err := p.splice(fd)
+		n, err := p.splice()
 		if n > 0 {
 			p.size += n
 			p.note(at)
@@ -150,28 +152,32 @@ func (p *Pump) move(fd int) (int, error) {
 	}
 }
 
-func (p *Pump) splice(fd int) (int64, error) {
+func (p *Pump) splice() (int64, error) {
 	if p.plain {
-		return p.copy(fd)
+		return p.copy()
 	}
 	at := p.size
-	return unix.Splice(fd, nil, int(p.segment.Fd()), &at, batch, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+	return unix.Splice(p.fifo, nil, int(p.segment.Fd()), &at, batch, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
 }
 
 // copy is for file systems that cannot splice. Killed between its two steps it
 // loses a buffer.
-func (p *Pump) copy(fd int) (int64, error) {
+func (p *Pump) copy() (int64, error) {
 	buf := make([]byte, 64<<10)
-	n, err := unix.Read(fd, buf)
+	n, err := unix.Read(p.fifo, buf)
 	if n <= 0 {
 		return 0, err
 	}
 	for done := 0; done < n; {
 		m, err := p.segment.WriteAt(buf[done:n], p.size+int64(done))
 		done += m
-		if err != nil && (isClosed(p.finish) || !p.stall(err)) {
+		if err == nil {
+			continue
+		}
+		if isClosed(p.finish) {
 			return int64(done), nil
 		}
+		p.stall(err)
 	}
 	return int64(n), nil
 }
@@ -196,22 +202,6 @@ func (p *Pump) note(offset int64) {
 	}
 }
 
-// drain moves what is left in the FIFO.
-func (p *Pump) drain() {
-	_ = p.raw.Control(func(fd uintptr) {
-		for range stallsAtEnd {
-			n, err := p.move(int(fd))
-			for n > 0 {
-				n, err = p.move(int(fd))
-			}
-			if err == nil || errors.Is(err, unix.EAGAIN) || !p.stall(err) {
-				return
-			}
-		}
-		p.log.Warn("gave up output of an ended instance", "segment", p.segment.Name())
-	})
-}
-
 const (
 	// stallWait is how long a write that failed waits for its next try: by timer,
 	// as poll would report the FIFO readable all the time.
@@ -220,18 +210,13 @@ const (
 	stallsAtEnd = 4
 )
 
-// stall waits before a failed write is tried again; false where that is no use.
-// The output stays in the FIFO meanwhile, and the app waits when it is full.
-func (p *Pump) stall(err error) bool {
-	if errors.Is(err, os.ErrClosed) || errors.Is(err, unix.EBADF) {
-		p.log.Error("output is lost", "segment", p.segment.Name(), "error", err)
-		return false
-	}
+// stall waits before a failed write is tried again. The output stays in the FIFO
+// meanwhile, and the app waits when that is full.
+func (p *Pump) stall(err error) {
 	p.log.Warn("cannot write output, will try again", "segment", p.segment.Name(), "error", err)
 	t := time.NewTimer(stallWait)
 	defer t.Stop()
 	<-t.C
-	return true
 }
 
 // pause waits so that more comes together, unless the stream ends.

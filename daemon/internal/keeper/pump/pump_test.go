@@ -2,9 +2,11 @@ package pump
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,7 +19,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if lines, ok := os.LookupEnv(floodVariable); ok {
+		flood(lines)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // stream is a FIFO that an app has open as the keeper gives it, and its pump.
 type stream struct {
@@ -39,7 +47,7 @@ func newStream(tb testing.TB, dir string) *stream {
 	}
 	s := &stream{app: os.NewFile(uintptr(fd), "app"), dir: dir, done: make(chan struct{})}
 	tb.Cleanup(func() { s.app.Close() })
-	s.pump, err = Open(fifo, Files{Dir: dir, Stream: "stdout", GID: -1}, hclog.NewNullLogger())
+	s.pump, err = Open(newPoller(tb), fifo, Files{Dir: dir, Stream: "stdout", GID: -1}, hclog.NewNullLogger())
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -47,6 +55,25 @@ func newStream(tb testing.TB, dir string) *stream {
 		tb.Fatal(err)
 	}
 	return s
+}
+
+// newPoller returns a poller that runs until the test's end.
+func newPoller(tb testing.TB) *Poller {
+	tb.Helper()
+	p, err := NewPoller()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx) }()
+	tb.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			tb.Error(err)
+		}
+	})
+	return p
 }
 
 func (s *stream) run() {
@@ -237,20 +264,45 @@ func TestPace_SilenceIsAnsweredAtOnceAndFloodsAreGathered(t *testing.T) {
 	}
 }
 
-// BenchmarkPump_Lines is the cost of moving 100-byte lines, per CPU-second of the
-// pump alone: the writer is in the same process, so what it used is taken off.
+// BenchmarkPump_Lines is what moving 100-byte lines costs the pump, which is alone
+// in this process: the writer is another, as an app is.
 func BenchmarkPump_Lines(b *testing.B) {
-	line := []byte(strings.Repeat("x", 99) + "\n")
-	s := newStream(b, b.TempDir())
-	s.run()
-	b.SetBytes(int64(len(line)))
-	start := cpu(b)
-	for b.Loop() {
-		unix.Write(int(s.app.Fd()), line)
+	for name, lines := range map[string]int{"one a write": 1, "64 KiB a write": 655} {
+		b.Run(name, func(b *testing.B) {
+			s := newStream(b, b.TempDir())
+			cmd := exec.Command(os.Args[0])
+			cmd.Env = []string{floodVariable + "=" + strconv.Itoa(lines)}
+			cmd.Stdout = s.app
+			if err := cmd.Start(); err != nil {
+				b.Fatal(err)
+			}
+			s.app.Close()
+			start := cpu(b)
+			s.pump.Run()
+			used := cpu(b) - start
+			if err := cmd.Wait(); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(floodSize/1e6/used.Seconds(), "MB/CPU-s")
+			b.ReportMetric(0, "ns/op")
+		})
 	}
-	s.app.Close()
-	<-s.done
-	b.ReportMetric(float64(cpu(b)-start)/float64(b.N), "cpu-ns/op")
+}
+
+const (
+	floodVariable = "ROOST_TEST_FLOOD"
+	floodSize     = 100 << 20
+)
+
+// flood writes lines of 100 bytes, so many a write.
+func flood(lines string) {
+	n, _ := strconv.Atoi(lines)
+	buf := []byte(strings.Repeat(strings.Repeat("x", 99)+"\n", n))
+	for written := 0; written < floodSize; written += len(buf) {
+		if _, err := unix.Write(1, buf); err != nil {
+			os.Exit(1)
+		}
+	}
 }
 
 func cpu(b *testing.B) time.Duration {
