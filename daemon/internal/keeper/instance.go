@@ -121,8 +121,8 @@ func (i *instance) run(ctx context.Context) {
 			}()
 		case <-cleaned:
 			cleaned = nil
+			close(i.gone) // first: who reads it in the record may forget it at once
 			i.change(func(r *keeperv1.Record) { r.Gone = true })
-			close(i.gone)
 			i.server.wake()
 		case f := <-i.mailbox:
 			f()
