@@ -155,6 +155,7 @@ func (c *controller) turn(now time.Time) time.Time {
 	c.publish()
 	c.endDemand(now)
 	c.answerWaiters(now)
+	c.recordReady()
 	c.lookForIdleness(now)
 	d := plan(c.wish(now), c.observe(), now)
 	c.carryOut(d.actions)
@@ -229,7 +230,6 @@ func (c *controller) carryOut(actions []action) {
 			m.Phase = app.PhaseStopping
 			if m.draining {
 				m.Phase = app.PhaseDraining
-				c.recordInstance(m, app.EventInstanceDraining, app.Info, "instance drains: "+m.Reason)
 			}
 			stop = append(stop, m)
 		}
@@ -237,6 +237,9 @@ func (c *controller) carryOut(actions []action) {
 	c.publish()
 	for _, m := range stop {
 		m.stop(c.stopOrder(m))
+		if m.draining {
+			c.recordInstance(m, app.EventInstanceDraining, app.Info, "instance drains: "+m.Reason)
+		}
 	}
 }
 

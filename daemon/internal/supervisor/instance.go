@@ -132,13 +132,16 @@ func (i *instance) awaitTurn(ctx context.Context, t *turn) bool {
 
 // begin launches the process, on a port that nobody else listens on.
 func (i *instance) begin(ctx context.Context) (app.Process, *app.StartError) {
+	began := time.Now()
 	if err := i.choosePort(); err != nil {
 		return nil, err
 	}
+	chosen := time.Now()
 	p, err := i.cfg.Launcher.Launch(ctx, i.launch)
 	if err != nil {
 		return nil, asStartError(err, "launch")
 	}
+	i.log.Debug("launched", "port", i.launch.Port, "choosing", chosen.Sub(began), "launching", time.Since(chosen))
 	return p, nil
 }
 

@@ -22,6 +22,7 @@ type member struct {
 	readySince   time.Time
 	draining     bool // it was in the set when it was told to stop
 	secondPort   bool // it was started because a stranger had another one's port
+	unannounced  bool // that it is ready: those who wait for it learn it first
 	shown        app.Instance
 }
 

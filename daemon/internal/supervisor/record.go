@@ -1,6 +1,9 @@
 package supervisor
 
 import (
+	"fmt"
+	"time"
+
 	"github.com/roostd/roost/daemon/internal/app"
 )
 
@@ -14,6 +17,21 @@ func (c *controller) recordInstance(m *member, id app.EventID, s app.Severity, m
 	c.cfg.Recorder.Record(app.Event{
 		ID: id, App: c.name, Instance: m.ID, Severity: s, Message: message, Attributes: m.attributes(),
 	})
+}
+
+// recordReady appends the events of instances that have become ready.
+func (c *controller) recordReady() {
+	for _, m := range c.members {
+		if !m.unannounced {
+			continue
+		}
+		m.unannounced = false
+		message := "instance is ready again"
+		if m.ReadyTime.Equal(m.readySince) {
+			message = fmt.Sprintf("instance is ready after %v", m.ReadyTime.Sub(m.StartTime).Round(100*time.Microsecond))
+		}
+		c.recordInstance(m, app.EventInstanceReady, app.Info, message)
+	}
 }
 
 func (m *member) attributes() map[string]string {

@@ -94,8 +94,7 @@ func (e becameReady) on(c *controller) {
 	}
 	c.established, c.withheld = true, 0
 	c.fault, c.retryAt = nil, time.Time{}
-	took := m.readySince.Sub(m.StartTime).Round(100 * time.Microsecond)
-	c.recordInstance(m, app.EventInstanceReady, app.Info, fmt.Sprintf("instance is ready after %v", took))
+	m.unannounced = true
 }
 
 func (e becameUnready) on(c *controller) {
