@@ -12,9 +12,11 @@ import (
 func BenchmarkLaunch(b *testing.B) {
 	for _, lane := range []string{tree.LaneV2, tree.LaneFreezer, tree.LaneScan} {
 		b.Run(lane, func(b *testing.B) {
-			if _, err := tree.Detect(b.TempDir(), lane); err != nil {
+			l0, err := tree.Detect(b.TempDir(), lane)
+			if err != nil {
 				b.Skip(err)
 			}
+			l0.Close()
 			f := newFixture(b, lane)
 			l := f.spec("")
 			l.Spec.Command = []string{"/bin/true"}

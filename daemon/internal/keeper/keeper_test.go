@@ -25,8 +25,10 @@ func TestMain(m *testing.M) {
 	if text, ok := os.LookupEnv(keeperVariable); ok {
 		os.Exit(runKeeper(text))
 	}
-	defer keepertest.Clean()
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		keepertest.Clean()
+		os.Exit(code)
+	}))
 }
 
 func runKeeper(text string) int {

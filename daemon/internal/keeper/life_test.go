@@ -70,9 +70,11 @@ func TestProcess_ExitCodeAndSignal(t *testing.T) {
 func TestLanes_KillLeavesNothing(t *testing.T) {
 	for _, lane := range []string{tree.LaneV2, tree.LaneFreezer, tree.LanePids, tree.LaneScan} {
 		t.Run(lane, func(t *testing.T) {
-			if _, err := tree.Detect(t.TempDir(), lane); err != nil {
+			l, err := tree.Detect(t.TempDir(), lane)
+			if err != nil {
 				t.Skipf("this host has no such lane: %v", err)
 			}
+			l.Close()
 			f := newFixture(t, lane)
 			t.Run("kill", func(t *testing.T) { testKill(t, f) })
 			t.Run("exit", func(t *testing.T) { testLeaderExits(t, f) })

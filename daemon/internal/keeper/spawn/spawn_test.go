@@ -23,8 +23,10 @@ import (
 
 func TestMain(m *testing.M) {
 	keepertest.Main()
-	defer keepertest.Clean()
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		keepertest.Clean()
+		os.Exit(code)
+	}))
 }
 
 // newSpawner returns a spawner whose reaper runs until the test's end.
