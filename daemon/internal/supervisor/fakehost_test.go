@@ -14,13 +14,16 @@ import (
 
 // script is how a fake process behaves.
 type script struct {
-	refuse    error         // of Launch
-	boot      time.Duration // until it is ready; negative: never
-	unfit     error         // of WaitReady, after boot
-	exitAfter time.Duration // since its start; 0: never
-	code      int
-	stop      time.Duration // from the signal to its end; negative: it ignores it
-	linger    time.Duration // from the leader's exit to the last of its tree
+	refuse     error         // of Launch
+	boot       time.Duration // until it is ready; negative: never
+	unfit      error         // of WaitReady, after boot
+	exitAfter  time.Duration // since its start; 0: never
+	code       int
+	stop       time.Duration // from the signal to its end; negative: it ignores it
+	linger     time.Duration // from the leader's exit to the last of its tree
+	nowhere    bool          // it listens nowhere
+	probe      time.Duration // of a check
+	conditions map[string]string
 }
 
 // fakeHost is the machine: it launches and probes, and outlives a supervisor.
@@ -65,12 +68,15 @@ func (h *fakeHost) Launch(_ context.Context, l app.Launch) (Process, error) {
 		host: h, script: s, launch: l,
 		info: app.ProcessInfo{
 			ID: l.ID, App: l.Spec.Name, Generation: l.Generation, PID: n, StartTime: time.Now(),
-			Token: l.Token, Notes: maps.Clone(l.Notes), Address: fmt.Sprintf("127.0.0.1:%d", l.Port),
+			Token: l.Token, Notes: maps.Clone(l.Notes), Address: fmt.Sprintf("127.0.0.1:%d", l.Port), Conditions: s.conditions,
 		},
 		exited: make(chan struct{}), gone: make(chan struct{}), notified: make(chan struct{}),
 	}
 	if s.exitAfter > 0 {
 		p.timer = time.AfterFunc(s.exitAfter, func() { p.end(app.Exit{Code: s.code}) })
+	}
+	if s.nowhere {
+		p.info.Address = ""
 	}
 	h.mu.Lock()
 	h.processes = append(h.processes, p)
@@ -167,11 +173,18 @@ func (h *fakeHost) PortOwner(port int) (string, bool) {
 // fakeProber asks the processes of a host.
 type fakeProber struct{ *fakeHost }
 
-func (f fakeProber) Check(_ context.Context, p Process, _ app.Launch, _ string) error {
+func (f fakeProber) Check(ctx context.Context, p Process, _ app.Launch, _ string) error {
 	f.mu.Lock()
 	f.checks++
 	f.mu.Unlock()
 	fp := p.(*fakeProcess)
+	t := time.NewTimer(fp.script.probe)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	fp.mu.Lock()
 	defer fp.mu.Unlock()
 	if closed(fp.exited) {
