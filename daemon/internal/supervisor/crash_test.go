@@ -209,6 +209,19 @@ func TestRestart_NeverLeavesTheOtherInstancesAlone(t *testing.T) {
 	})
 }
 
+func TestRestart_ANewGenerationForgetsWhatTheOldOneDidNotBringBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", instances(2), restart(app.RestartNever)))
+		res := r.apply(spec("web", instances(2), version("2")))
+		r.pass(100 * time.Millisecond)
+		r.wantAlive(3)[0].crash() // an old one
+		r.ends(res[0].Rollout, app.RolloutComplete)
+		r.pass(time.Minute)
+		r.wantAlive(2)
+		r.wantState("web", app.StateRunning)
+	})
+}
+
 func TestRestart_ReplacementOfAReadyInstanceIsRetriedWithBackoff(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.up(spec("web"))

@@ -256,6 +256,21 @@ func TestStart_RequestsGoBeforeBoots(t *testing.T) {
 	})
 }
 
+func TestStart_ThatTakesLongKeepsNobodyElseFromStarting(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.host.behave(script{boot: -1})
+		r.apply(spec("a", onBoot), spec("b", onBoot), spec("c", onBoot), spec("d", onBoot), spec("web"))
+		r.host.behave(script{boot: time.Second})
+		began := time.Now()
+		if _, f := r.activate("web"); f != nil {
+			t.Fatal(f)
+		}
+		if took := time.Since(began); took > turnLimit+2*time.Second {
+			t.Errorf("it waited %v for starts that wait for something", took)
+		}
+	})
+}
+
 func TestPort_StrangerOnADynamicPortIsAvoidedOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.apply(spec("web"))

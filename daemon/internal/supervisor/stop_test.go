@@ -68,6 +68,7 @@ func TestStop_IsCompleteOnlyWhenNothingOfTheTreeIsLeft(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.host.behave(script{linger: 5 * time.Second})
 		r.up(spec("web"))
+		p := r.wantAlive(1)[0]
 		_, id, _ := r.Stop(ctx, "web", "")
 		r.pass(4 * time.Second)
 		if r.rollout(id).Phase.Done() {
@@ -75,6 +76,9 @@ func TestStop_IsCompleteOnlyWhenNothingOfTheTreeIsLeft(t *testing.T) {
 		}
 		r.pass(2 * time.Second)
 		r.ends(id, app.RolloutComplete)
+		if p.wasKilled() {
+			t.Error("killed before stop.timeout")
+		}
 	})
 }
 
@@ -207,6 +211,9 @@ func TestDelete_DrainsForgetsAndCanBeAppliedAgainMeanwhile(t *testing.T) {
 		r.wantAlive(0)
 		if _, ok := r.proxies.Current("web"); ok {
 			t.Error("its set is left")
+		}
+		if _, ok := r.Apps().Get("web"); ok {
+			t.Error("the app is shown again")
 		}
 		if n := len(r.Instances().All()); n != 0 {
 			t.Errorf("%d instances are still shown", n)

@@ -105,11 +105,6 @@ func (c *controller) runs() {
 func (c *controller) takeOut() {
 	c.noDemand()
 	c.fault, c.retryAt = nil, time.Time{}
-	if c.removed {
-		c.failWaiters(func() *app.Fault { return notFound(c.name) })
-	} else {
-		c.failWaiters(c.stoppedFault)
-	}
 	c.begin(&rollout{kind: rollStop})
 }
 
@@ -129,7 +124,6 @@ func (e shutdown) on(c *controller) {
 	e.n <- len(c.members)
 	c.stopping = true
 	c.noDemand()
-	c.failWaiters(func() *app.Fault { return shuttingDown(c.name) })
 	c.supersede("the daemon stops")
 }
 
