@@ -27,22 +27,19 @@ func BenchmarkColdStart(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			h := newHost(b)
-			spec := h.spec("web")
-			spec.Listen = &roostv1.Listen{Mode: mode}
-			spec.Restart = &roostv1.Restart{
-				When: roostv1.RestartWhen_RESTART_WHEN_ON_REQUEST, RapidFailsPerMinute: new(int32(100)),
-			}
-			h.apply(spec)
 			var boots, colds []time.Duration
 			for b.Loop() {
 				b.StopTimer()
 				boots = append(boots, ownBoot(b))
+				spec := h.spec("web" + strconv.Itoa(len(boots)))
+				spec.Listen = &roostv1.Listen{Mode: mode}
+				h.apply(spec)
 				b.StartTimer()
 				start := time.Now()
-				h.firstByte("web")
+				h.firstByte(spec.Name)
 				colds = append(colds, time.Since(start))
 				b.StopTimer()
-				h.cool("web")
+				h.stop(spec.Name)
 				b.StartTimer()
 			}
 			report(b, boots, colds)
@@ -62,13 +59,6 @@ func report(b *testing.B, boots, colds []time.Duration) {
 func median(d []time.Duration) time.Duration {
 	slices.Sort(d)
 	return d[len(d)/2]
-}
-
-// cool ends an app's instance without a replacement, so that the next request
-// finds it cold: it asks for the exit itself, which restart.when forbids to mend.
-func (h *host) cool(name string) {
-	h.get(name, "/exit")
-	h.eventually("it is cold", func() bool { return len(h.live(name)) == 0 })
 }
 
 // firstByte asks and waits for the first byte of the answer.
