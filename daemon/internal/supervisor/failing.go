@@ -37,10 +37,9 @@ func (e startFailed) on(c *controller) {
 		c.start(action{rollout: c.roll.replaces(m), reason: "another port, for the last one was taken"}, true)
 		return
 	}
-	now := time.Now()
-	at := now
+	at := time.Now()
 	if e.err.Exit != nil {
-		at = timeOr(e.err.Exit.Time, now)
+		at = onOurClock(e.err.Exit.Time, at)
 	}
 	c.failures.add(at)
 	c.notBefore = at.Add(restartDelay(c.failures.streak, c.serving().Spec.Restart))

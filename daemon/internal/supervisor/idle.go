@@ -33,8 +33,8 @@ func (c *controller) lookForIdleness(now time.Time) {
 func (c *controller) usedAt() time.Time {
 	used := c.lastAsked
 	for _, m := range c.members {
-		if m.ReadyTime.After(used) {
-			used = m.ReadyTime
+		if m.readySince.After(used) {
+			used = m.readySince
 		}
 	}
 	return used

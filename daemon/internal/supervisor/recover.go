@@ -201,10 +201,10 @@ func (c *controller) takeOverMember(f *found) {
 	case !f.ready.IsZero():
 		m.Phase, m.Address = app.PhaseUnready, f.address
 		if f.passed {
-			m.Phase, m.readySince = app.PhaseReady, f.ready
+			m.Phase, m.readySince = app.PhaseReady, onOurClock(f.ready, time.Now())
 		}
 		if closed(f.Exited()) {
-			m.readySince = f.ready // until it ended
+			m.readySince = onOurClock(f.ready, time.Now()) // until it ended
 		}
 		c.established = true
 		c.demand = demandOperator

@@ -133,7 +133,7 @@ func (e exited) on(c *controller) {
 	}
 	m.Phase = app.PhaseStopping
 	m.Reason = "it " + exitText(e.exit)
-	c.crashed(m, timeOr(e.exit.Time, time.Now()), e.exit.Failed())
+	c.crashed(m, onOurClock(e.exit.Time, time.Now()), e.exit.Failed())
 }
 
 func (e stopping) on(c *controller) {
@@ -158,10 +158,12 @@ func (e gone) on(c *controller) {
 	c.bury(m)
 }
 
-// timeOr returns t, or otherwise where t is unknown.
-func timeOr(t, otherwise time.Time) time.Time {
+// onOurClock returns a time of the wall clock as one of the monotonic clock, so
+// that a host whose clock is set delays and blocks nothing. It is now at the
+// latest, and where t is unknown.
+func onOurClock(t, now time.Time) time.Time {
 	if t.IsZero() {
-		return otherwise
+		return now
 	}
-	return t
+	return now.Add(-max(0, now.Round(0).Sub(t.Round(0))))
 }

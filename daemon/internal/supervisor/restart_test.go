@@ -58,6 +58,19 @@ func TestFailures_StreakEndsAfterTenSecondsReady(t *testing.T) {
 	}
 }
 
+func TestOnOurClock_IsNeverLaterThanNow(t *testing.T) {
+	now := time.Now()
+	for ago, want := range map[time.Duration]time.Duration{time.Minute: time.Minute, 0: 0, -time.Hour: 0} {
+		got := onOurClock(now.Add(-ago).Round(0), now)
+		if now.Sub(got) != want {
+			t.Errorf("%v ago became %v ago", ago, now.Sub(got))
+		}
+	}
+	if got := onOurClock(time.Time{}, now); !got.Equal(now) {
+		t.Errorf("unknown became %v", got)
+	}
+}
+
 func TestFailures_AgreeWithCounting(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var f failures
