@@ -29,11 +29,12 @@ func (h *host) ctl(stdin string, args ...string) (code int, stdout, stderr strin
 }
 
 func TestBadInput_StartFailuresArePrecise(t *testing.T) {
+	t.Parallel()
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = busy.Close() }()
+	t.Cleanup(func() { _ = busy.Close() })
 	taken := int32(busy.Addr().(*net.TCPAddr).Port)
 
 	tests := map[string]struct {
@@ -112,6 +113,7 @@ func TestBadInput_StartFailuresArePrecise(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			h := newHost(t)
 			spec := h.spec("web")
 			tt.change(h, spec)
@@ -152,6 +154,7 @@ func TestBadInput_StartFailuresArePrecise(t *testing.T) {
 }
 
 func TestBadInput_ManifestFaultsAreAllShownAtTheirLines(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	manifest := `apps:
   web:
@@ -178,10 +181,11 @@ func TestBadInput_ManifestFaultsAreAllShownAtTheirLines(t *testing.T) {
 }
 
 func TestBadInput_ConflictsOfTwoAppsApplyNothing(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	fixed := func(name string) *roostv1.AppSpec {
 		s := h.spec(name)
-		s.Listen, s.Recycle.Overlap = &roostv1.Listen{Port: 21001}, new(false)
+		s.Listen, s.Recycle.Overlap = &roostv1.Listen{Port: 29001}, new(false)
 		return s
 	}
 	sameRoute := func(name string) *roostv1.AppSpec {
@@ -204,6 +208,7 @@ func TestBadInput_ConflictsOfTwoAppsApplyNothing(t *testing.T) {
 }
 
 func TestBadInput_ExitCodes(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	if code, _, stderr := h.ctl("", "get", "nope"); code != 3 || !contains(stderr, "nope") {
 		t.Errorf("unknown app: exit %d, %s", code, stderr)

@@ -11,10 +11,12 @@ import (
 )
 
 func TestCold_FirstRequestStartsTheApp(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []roostv1.ListenMode{
 		roostv1.ListenMode_LISTEN_MODE_PORT, roostv1.ListenMode_LISTEN_MODE_FD, roostv1.ListenMode_LISTEN_MODE_UNIX,
 	} {
 		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
 			h := newHost(t)
 			spec := h.spec("web")
 			spec.Listen = &roostv1.Listen{Mode: mode}
@@ -31,12 +33,14 @@ func TestCold_FirstRequestStartsTheApp(t *testing.T) {
 }
 
 func TestCold_IPv6OnlyAppIsReached(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(h.spec("web", "-ipv6"))
 	h.get("web", "/").wants(t, http.StatusOK)
 }
 
 func TestCold_ManyFirstRequestsStartItOnce(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(h.spec("web", "-boot", "300ms"))
 	replies := h.together(200, "web")
@@ -60,6 +64,7 @@ func (h *host) together(n int, name string) []reply {
 }
 
 func TestCold_FailedStartReachesEveryWaiterAtOnce(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	spec := h.spec("web")
 	spec.Command = []string{"/bin/sh", "-c", "sleep 0.5; echo cannot open the database >&2; exit 3"}
@@ -105,6 +110,7 @@ func TestCold_FailedStartReachesEveryWaiterAtOnce(t *testing.T) {
 }
 
 func TestCold_StoppedAppStaysStopped(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(h.spec("web"))
 	h.get("web", "/").wants(t, http.StatusOK)

@@ -15,6 +15,7 @@ import (
 func contains(s, part string) bool { return strings.Contains(s, part) }
 
 func TestContract_EnvironmentIsExactlyWhatIsPromised(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	spec := h.spec("web")
 	file := filepath.Join(spec.Dir, "secrets.env")
@@ -60,6 +61,7 @@ func TestContract_EnvironmentIsExactlyWhatIsPromised(t *testing.T) {
 }
 
 func TestContract_ForwardedRequest(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(h.spec("web"))
 	r := h.do(http.MethodGet, "web", "/headers/a%2Fb/../c?x=1;y=%zz", http.Header{
@@ -97,6 +99,7 @@ func TestContract_ForwardedRequest(t *testing.T) {
 }
 
 func TestContract_StrippedPathNamesItsPrefix(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	spec := h.spec("web")
 	spec.Routes = []*roostv1.Route{{Path: "/app", StripPath: true}}
@@ -112,6 +115,7 @@ func TestContract_StrippedPathNamesItsPrefix(t *testing.T) {
 }
 
 func TestContract_IdentityAndLimits(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("changing the user needs root")
 	}

@@ -9,6 +9,7 @@ import (
 )
 
 func TestCrash_KilledInstanceCostsNoRequest(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	spec := h.spec("web")
 	spec.Instances = new(int32(2))
@@ -36,6 +37,7 @@ func TestCrash_KilledInstanceCostsNoRequest(t *testing.T) {
 }
 
 func TestCrash_LoopIsBlockedAndStartLiftsIt(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	spec := h.spec("web", "-die-after", "1ms")
 	spec.Listen = &roostv1.Listen{Mode: roostv1.ListenMode_LISTEN_MODE_FD}
@@ -58,6 +60,7 @@ func TestCrash_LoopIsBlockedAndStartLiftsIt(t *testing.T) {
 }
 
 func TestCrash_ExitIsReported(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	spec := h.spec("web")
 	spec.Restart = &roostv1.Restart{When: roostv1.RestartWhen_RESTART_WHEN_NEVER}

@@ -12,6 +12,7 @@ import (
 )
 
 func TestDaemon_DeathCostsNothing(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct {
 		signal syscall.Signal
 		args   []string
@@ -21,6 +22,7 @@ func TestDaemon_DeathCostsNothing(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			h := newHost(t, tt.args...)
 			specs := []*roostv1.AppSpec{h.spec("one"), h.spec("two")}
 			specs[1].Instances = new(int32(2))
@@ -64,6 +66,7 @@ func TestDaemon_DeathCostsNothing(t *testing.T) {
 }
 
 func TestDaemon_SIGTERMDrainsAndStopsEverything(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(h.spec("web"), h.spec("deaf", "-tree", "2"))
 	h.get("web", "/").wants(t, http.StatusOK)
@@ -92,6 +95,7 @@ func TestDaemon_SIGTERMDrainsAndStopsEverything(t *testing.T) {
 }
 
 func TestProxy_ServesWithoutADaemonFromItsSnapshot(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(h.spec("web"))
 	h.get("web", "/").wants(t, http.StatusOK)
@@ -108,6 +112,7 @@ func TestProxy_ServesWithoutADaemonFromItsSnapshot(t *testing.T) {
 }
 
 func TestDaemon_SecondOneIsRefused(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	second := start(t, "roostd", "--socket", h.dir+"/run/other.sock", "--state-dir", h.dir+"/state")
 	<-second.exited

@@ -20,6 +20,7 @@ func (h *host) versioned(name, version string, args ...string) *roostv1.AppSpec 
 }
 
 func TestDeploy_RecycleAndApplyLoseNothing(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	spec := h.versioned("web", "1")
 	spec.Instances = new(int32(2))
@@ -61,12 +62,14 @@ func TestDeploy_RecycleAndApplyLoseNothing(t *testing.T) {
 }
 
 func TestDeploy_BadVersionIsRolledBack(t *testing.T) {
+	t.Parallel()
 	tests := map[string][]string{
 		"never ready":           {"-never"},
 		"dies within min_ready": {"-die-after", "200ms"},
 	}
 	for name, args := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			h := newHost(t)
 			h.apply(h.versioned("web", "1"))
 			h.get("web", "/").wants(t, http.StatusOK)
@@ -108,6 +111,7 @@ func TestDeploy_BadVersionIsRolledBack(t *testing.T) {
 }
 
 func TestDeploy_MovedLinkIsDeployedByApplyAndRolledBack(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	spec := h.spec("web")
 	link := filepath.Join(h.dir, "current")
@@ -147,6 +151,7 @@ func TestDeploy_MovedLinkIsDeployedByApplyAndRolledBack(t *testing.T) {
 }
 
 func TestDeploy_ScaleKeepsTheSurvivors(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	h.apply(h.spec("web"))
 	h.get("web", "/").wants(t, http.StatusOK)
@@ -164,6 +169,7 @@ func TestDeploy_ScaleKeepsTheSurvivors(t *testing.T) {
 }
 
 func TestDeploy_IdleAppIsStoppedAndComesBack(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	spec := h.spec("web")
 	spec.Idle = &roostv1.Idle{After: durationpb.New(500 * time.Millisecond)}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -31,6 +32,8 @@ type host struct {
 	proxy  *program
 	url    string // of the proxy, as host:port
 
+	firstPort int // of a hundred that are the daemon's
+
 	conn      *grpc.ClientConn
 	apps      roostv1.AppServiceClient
 	instances roostv1.InstanceServiceClient
@@ -39,19 +42,24 @@ type host struct {
 	system    roostv1.SystemServiceClient
 }
 
+// hosts counts those of this run: each has ports of its own, so that those of
+// tests that run at the same time do not meet.
+var hosts atomic.Int32
+
 // newHost starts both programs. When the test ends it ends them as an operator
 // would, and fails it if a process of an app is left.
 func newHost(t testing.TB, daemonArgs ...string) *host {
 	t.Helper()
-	// Not t.TempDir: a unix socket's path has 107 bytes.
-	dir, err := os.MkdirTemp("", "roost-e2e")
+	// Not t.TempDir: a unix socket's path has 107 bytes. The dot ends the name, so
+	// that no host's folder is the beginning of another's.
+	dir, err := os.MkdirTemp("", "roost-e2e*.")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h := &host{TB: t, dir: dir, socket: filepath.Join(dir, "run", "roostd.sock")}
+	h := &host{TB: t, dir: dir, socket: filepath.Join(dir, "run", "roostd.sock"), firstPort: 20000 + int(hosts.Add(1))%90*100}
 	t.Cleanup(h.close)
 	h.startDaemon(daemonArgs...)
 	h.startProxy("127.0.0.1:0")
@@ -71,6 +79,7 @@ func (h *host) startDaemon(args ...string) {
 	h.Helper()
 	h.daemon = start(h, "roostd", append([]string{
 		"--socket", h.socket, "--state-dir", filepath.Join(h.dir, "state"),
+		"--port-range", fmt.Sprintf("%d-%d", h.firstPort, h.firstPort+99),
 	}, args...)...)
 	h.endFirst(h.daemon)
 	h.daemon.address("unix")

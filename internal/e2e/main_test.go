@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 var bin string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
 	os.Exit(run(m))
 }
 
@@ -28,7 +30,17 @@ func run(m *testing.M) int {
 		return 1
 	}
 	bin = dir
+	// Tests mostly wait: more of them than there are CPUs take less time.
+	if !given("test.parallel") {
+		_ = flag.Set("test.parallel", "4")
+	}
 	return m.Run()
+}
+
+func given(name string) bool {
+	found := false
+	flag.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+	return found
 }
 
 func build(dir string) error {

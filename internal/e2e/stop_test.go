@@ -16,6 +16,7 @@ import (
 func itoa(n int32) string { return strconv.Itoa(int(n)) }
 
 func TestStop_LeavesNoProcessOfATree(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	spec := h.spec("web", "-tree", "3", "-ignore-term")
 	spec.Stop = &roostv1.Stop{Timeout: durationpb.New(500 * time.Millisecond)}
@@ -31,6 +32,7 @@ func TestStop_LeavesNoProcessOfATree(t *testing.T) {
 }
 
 func TestStop_CrashedLeaderTakesItsTreeAlong(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	spec := h.spec("web", "-tree", "2")
 	spec.Restart = &roostv1.Restart{When: roostv1.RestartWhen_RESTART_WHEN_NEVER}

@@ -3,14 +3,8 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -30,9 +24,13 @@ var (
 	worker     = flag.Bool("worker", false, "no listener; write a line a second")
 	detached   = flag.Bool("detached", false, "be such a child")
 	middle     = flag.Bool("middle", false, "start a detached child and exit, as a daemon does")
+	count      = flag.Int("count", 0, "no listener; write this many numbered lines a second, and how many they were at SIGTERM")
+	gate       = flag.String("gate", "", "wait for this file to be there before -gated")
+	gated      = flag.String("gated", "listen", "what waits for the file: listen, health (/health answers 503), log (a line), notify")
 )
 
 func main() {
+	openAtStart = openFiles() // before anything here opens one
 	flag.Parse()
 	switch {
 	case *detached:
@@ -54,8 +52,12 @@ func main() {
 		os.Exit(*exit)
 	}
 	time.Sleep(*boot)
-	if *worker {
+	switch {
+	case *worker:
 		work()
+	case *count > 0:
+		countLines(*count)
+		return
 	}
 	if err := serve(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -85,143 +87,29 @@ func hang() {
 	}
 }
 
+// countLines writes numbered lines until SIGTERM, then how many they were.
+func countLines(perSecond int) {
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	tick := time.NewTicker(time.Second / time.Duration(perSecond) * 10)
+	n := 0
+	for {
+		select {
+		case <-term:
+			fmt.Printf("lines %d\n", n)
+			return
+		case <-tick.C:
+		}
+		for range 10 {
+			fmt.Printf("line %08d of a text that is as long as log lines are, give or take a few words\n", n)
+			n++
+		}
+	}
+}
+
 func work() {
 	for n := 0; ; n++ {
 		fmt.Printf("working %d\n", n)
 		time.Sleep(time.Second)
 	}
-}
-
-func serve() error {
-	if *never {
-		hang()
-	}
-	l, err := listen()
-	if err != nil {
-		return err
-	}
-	if *dieAfter > 0 {
-		time.AfterFunc(*dieAfter, func() {
-			fmt.Fprintln(os.Stderr, "lost the database")
-			os.Exit(3)
-		})
-	}
-	srv := &http.Server{Handler: handler()}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	if *ignoreTerm {
-		ctx = context.Background()
-	}
-	done := make(chan error, 1)
-	go func() {
-		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.Background(), 8*time.Second)
-		defer cancel()
-		done <- srv.Shutdown(grace)
-	}()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return <-done
-}
-
-func listen() (net.Listener, error) {
-	switch {
-	case os.Getenv("LISTEN_FDS") == "1":
-		return net.FileListener(os.NewFile(3, "listener"))
-	case os.Getenv("ROOST_SOCKET") != "":
-		return net.Listen("unix", os.Getenv("ROOST_SOCKET"))
-	case *otherPort:
-		return net.Listen("tcp", "127.0.0.1:0")
-	case *otherAddr:
-		return net.Listen("tcp", "127.0.0.2:"+os.Getenv("PORT"))
-	case *ipv6:
-		return net.Listen("tcp", "[::1]:"+os.Getenv("PORT"))
-	}
-	return net.Listen("tcp", "127.0.0.1:"+os.Getenv("PORT"))
-}
-
-func handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("/", hello)
-	mux.HandleFunc("/sleep", sleep)
-	mux.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) { answer(w, os.Environ()) })
-	mux.HandleFunc("/headers", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, map[string]any{"host": r.Host, "uri": r.RequestURI, "header": r.Header})
-	})
-	mux.HandleFunc("/whoami", whoami)
-	mux.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(7) })
-	mux.HandleFunc("/big", big)
-	return mux
-}
-
-func hello(w http.ResponseWriter, r *http.Request) {
-	n, err := io.Copy(io.Discard, r.Body)
-	if err != nil {
-		return
-	}
-	w.Header().Set("Instance", os.Getenv("ROOST_INSTANCE"))
-	answer(w, map[string]any{
-		"instance": os.Getenv("ROOST_INSTANCE"), "release": os.Getenv("ROOST_RELEASE"),
-		"pid": os.Getpid(), "body": n, "version": os.Getenv("VERSION"), "dir": workingDir(),
-	})
-}
-
-func workingDir() string {
-	dir, err := os.Readlink("/proc/self/cwd")
-	if err != nil {
-		return err.Error()
-	}
-	return dir
-}
-
-// sleep answers late, byte by byte, so that a cut is seen.
-func sleep(w http.ResponseWriter, r *http.Request) {
-	d, err := time.ParseDuration(r.URL.Query().Get("for"))
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	w.Header().Set("Content-Length", "10")
-	for range 10 {
-		select {
-		case <-time.After(d / 10):
-		case <-r.Context().Done():
-			fmt.Println("client gone")
-			return
-		}
-		_, _ = io.WriteString(w, "x")
-		_ = http.NewResponseController(w).Flush()
-	}
-}
-
-func whoami(w http.ResponseWriter, _ *http.Request) {
-	groups, _ := os.Getgroups()
-	umask := syscall.Umask(0)
-	syscall.Umask(umask)
-	var limit syscall.Rlimit
-	_ = syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit)
-	files, _ := os.ReadDir("/proc/self/fd")
-	answer(w, map[string]any{
-		"uid": os.Getuid(), "gid": os.Getgid(), "groups": groups, "umask": umask,
-		"nofile": limit.Max, "files": len(files), "pid": os.Getpid(),
-	})
-}
-
-func big(w http.ResponseWriter, r *http.Request) {
-	var n int64
-	_, _ = fmt.Sscan(r.URL.Query().Get("n"), &n)
-	_, _ = io.CopyN(w, zeros{}, n)
-}
-
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
-}
-
-func answer(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v)
 }
