@@ -45,19 +45,24 @@ func (x *exchange) drainable() bool {
 // is to be kept.
 func (x *exchange) drainBody() bool {
 	c := x.c
-	for !x.up.Done() {
+	for {
+		// First what is here already: it may be all, and fill needs room.
+		_, used, err := x.up.Feed(c.in.unread())
+		if err != nil {
+			return false
+		}
+		if c.in != nil {
+			c.in.r += used
+		}
+		if x.up.Done() {
+			return true
+		}
 		release(&c.in)
 		c.wait(phaseClientRead)
 		if c.sock.fill(&c.in, false) != nil {
 			return false
 		}
-		_, used, err := x.up.Feed(c.in.unread())
-		if err != nil || used == 0 {
-			return false
-		}
-		c.in.r += used
 	}
-	return true
 }
 
 // cut ends an answer that cannot be completed: never so that it looks

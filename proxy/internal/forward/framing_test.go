@@ -1,10 +1,12 @@
 package forward
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // untouched is an app that must not see a byte.
@@ -70,6 +72,20 @@ func TestFraming_TraceIsRefusedAndKeepsTheConnection(t *testing.T) {
 	c := w.dial()
 	c.send("TRACE / HTTP/1.1\r\nHost: h\r\n\r\n").expect(405, "method-not-allowed")
 	c.send("TRACE / HTTP/1.1\r\nHost: h\r\n\r\n").expect(405, "method-not-allowed")
+}
+
+// TestFraming_UnwantedBodyIsReadOver: one that came with its head, in part or as
+// a whole, and fills the buffer that the head was read into.
+func TestFraming_UnwantedBodyIsReadOver(t *testing.T) {
+	w := newWorld(t, []string{untouched(t)}, config(func(c *Config) { c.DrainTimeout = time.Hour }))
+	c := w.dial()
+	for _, n := range []int{1, smallBuffer / 2, smallBuffer, smallBuffer + 1000, cheapDrain} {
+		head := fmt.Sprintf("TRACE / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", n)
+		c.send(head+strings.Repeat("x", n)).expect(405, "method-not-allowed")
+	}
+	// Nothing more is being waited for: a shutdown finds the connection idle.
+	w.stop()
+	c.closed()
 }
 
 // TestFraming_LateBadChunk: the fault comes when a part was sent already.

@@ -100,6 +100,10 @@ func (s *sock) onReadable(fd uintptr) bool {
 	}
 	for {
 		room := b.b[b.w:]
+		if len(room) == 0 {
+			op.err = io.ErrShortBuffer // a caller's fault, and no reason to bring the process down
+			return true
+		}
 		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&room[0])), uintptr(len(room)))
 		switch {
 		case errno == syscall.EINTR:
