@@ -113,7 +113,7 @@ func TestWait_RefusalIsKeptUntilRetryAt(t *testing.T) {
 func TestWait_RefusalOfAnotherEpochDoesNotHold(t *testing.T) {
 	inBubble(t, refuse(0, Failure{Code: "stopped"}), func(t *testing.T, w *world) {
 		(<-w.wait(t.Context())).want(t, "stopped", 0)
-		w.registry.Replace([]backend.Set{{App: "app", Epoch: 2, Revision: 1, Policy: policy}})
+		w.registry.Replace([]backend.Set{{App: "app", Epoch: 2, Revision: 1, Policy: policy}}, func() {})
 		(<-w.wait(t.Context())).want(t, "stopped", 0)
 		if n := len(w.questions()); n != 2 {
 			t.Errorf("%d calls, want the new daemon to be asked too", n)

@@ -52,7 +52,7 @@ func draining(id string) Endpoint {
 
 func TestRegistry_AppliesOnlyNewerSetsOfTheEpoch(t *testing.T) {
 	r := NewRegistry(func(string) {})
-	r.Replace([]Set{set(5, 10, ep("i1"))})
+	r.Replace([]Set{set(5, 10, ep("i1"))}, func() {})
 	p := r.Get("a")
 	for _, tt := range []struct {
 		set  Set
@@ -64,7 +64,7 @@ func TestRegistry_AppliesOnlyNewerSetsOfTheEpoch(t *testing.T) {
 			t.Errorf("Apply(%d, %d) = %v", tt.set.Epoch, tt.set.Revision, got)
 		}
 	}
-	r.Replace([]Set{set(2, 1, ep("i1"))})
+	r.Replace([]Set{set(2, 1, ep("i1"))}, func() {})
 	if p != r.Get("a") || p.Epoch() != 2 || p.Revision() != 1 {
 		t.Errorf("after a snapshot of a lower epoch: %d, %d", p.Epoch(), p.Revision())
 	}
@@ -75,11 +75,11 @@ func TestRegistry_AppliesOnlyNewerSetsOfTheEpoch(t *testing.T) {
 
 func TestRegistry_ReplaceRemovesWhatIsAbsent(t *testing.T) {
 	r := NewRegistry(func(string) {})
-	r.Replace([]Set{set(1, 1, ep("i1"))})
+	r.Replace([]Set{set(1, 1, ep("i1"))}, func() {})
 	p := r.Get("a")
 	l, _ := p.Acquire(nil)
 	changed := p.Changed()
-	r.Replace(nil)
+	r.Replace(nil, func() {})
 	if r.Get("a") != nil || !p.Removed() {
 		t.Error("the app is still there")
 	}
@@ -99,7 +99,7 @@ func TestRegistry_ReplaceRemovesWhatIsAbsent(t *testing.T) {
 
 func TestRegistry_RemoveNeedsTheEpoch(t *testing.T) {
 	r := NewRegistry(func(string) {})
-	r.Replace([]Set{set(3, 1)})
+	r.Replace([]Set{set(3, 1)}, func() {})
 	if r.Remove("a", 2); r.Get("a") == nil {
 		t.Error("removed by another epoch")
 	}
@@ -108,9 +108,40 @@ func TestRegistry_RemoveNeedsTheEpoch(t *testing.T) {
 	}
 }
 
+// TestRegistry_LoadsNameAnAppToItsEnd: what Loads leaves out is taken for gone
+// with nothing in flight, so no exchange may be open then, nor begin later.
+func TestRegistry_LoadsNameAnAppToItsEnd(t *testing.T) {
+	remove := map[string]func(*Registry){
+		"Remove":  func(r *Registry) { r.Remove("a", 1) },
+		"Replace": func(r *Registry) { r.Replace(nil, func() {}) },
+	}
+	for name, remove := range remove {
+		t.Run(name, func(t *testing.T) {
+			for range 3000 {
+				r := NewRegistry(func(string) {})
+				r.Replace([]Set{set(1, 1, ep("i1"))}, func() {})
+				p := r.Get("a")
+				open, _ := p.Acquire(nil)
+				var removing sync.WaitGroup
+				removing.Go(func() { remove(r) })
+				for !p.Removed() {
+					if len(r.Loads()) == 0 {
+						t.Fatal("an app with an open exchange is not named")
+					}
+				}
+				removing.Wait()
+				if len(r.Loads()) != 1 {
+					t.Fatal("an app with an open exchange was forgotten")
+				}
+				open.Release()
+			}
+		})
+	}
+}
+
 func TestPool_AcquireTakesTheLeastLoaded(t *testing.T) {
 	r := NewRegistry(func(string) {})
-	r.Replace([]Set{set(1, 1, ep("i1"), ep("i2"), ep("i3"), draining("i4"))})
+	r.Replace([]Set{set(1, 1, ep("i1"), ep("i2"), ep("i3"), draining("i4"))}, func() {})
 	p := r.Get("a")
 	got := map[string]int{}
 	for range 9 {
@@ -134,7 +165,7 @@ func TestPool_AcquireTakesTheLeastLoaded(t *testing.T) {
 func TestPool_DrainIsReportedAtZero(t *testing.T) {
 	var n notes
 	r := NewRegistry(n.add)
-	r.Replace([]Set{set(1, 1, ep("i1"))})
+	r.Replace([]Set{set(1, 1, ep("i1"))}, func() {})
 	p := r.Get("a")
 	l1, _ := p.Acquire(nil)
 	l2, _ := p.Acquire(nil)
@@ -218,7 +249,7 @@ func dial(t *testing.T, l *Lease) *Conn {
 func TestPool_ConnectionsAreReusedLastFirst(t *testing.T) {
 	e, _ := server(t)
 	r := NewRegistry(func(string) {})
-	r.Replace([]Set{set(1, 1, e)})
+	r.Replace([]Set{set(1, 1, e)}, func() {})
 	p := r.Get("a")
 	l1, l2 := lease(t, p), lease(t, p)
 	c1, c2 := dial(t, &l1), dial(t, &l2)
@@ -241,7 +272,7 @@ func TestPool_ConnectionsAreReusedLastFirst(t *testing.T) {
 func TestConn_Stale(t *testing.T) {
 	e, accepted := server(t)
 	r := NewRegistry(func(string) {})
-	r.Replace([]Set{set(1, 1, e)})
+	r.Replace([]Set{set(1, 1, e)}, func() {})
 	l := lease(t, r.Get("a"))
 	defer l.Release()
 	c, quiet := dial(t, &l), dial(t, &l)
@@ -268,7 +299,7 @@ func TestConn_Stale(t *testing.T) {
 func TestPool_IdleConnectionsAreClosedBeforeTheAppWould(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRegistry(func(string) {})
-		r.Replace([]Set{set(1, 1, ep("i1"))})
+		r.Replace([]Set{set(1, 1, ep("i1"))}, func() {})
 		p := r.Get("a")
 		near, far := net.Pipe()
 		defer far.Close()
@@ -293,7 +324,7 @@ func TestPool_IdleConnectionsAreClosedBeforeTheAppWould(t *testing.T) {
 func TestPool_Accounting(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := NewRegistry(func(string) {})
-		r.Replace([]Set{set(1, 1)})
+		r.Replace([]Set{set(1, 1)}, func() {})
 		p := r.Get("a")
 		var open []Lease
 		revision := uint64(1)
@@ -344,7 +375,7 @@ func TestPool_Accounting(t *testing.T) {
 
 func BenchmarkPool_AcquireRelease(b *testing.B) {
 	r := NewRegistry(func(string) {})
-	r.Replace([]Set{set(1, 1, ep("i1"), ep("i2"))})
+	r.Replace([]Set{set(1, 1, ep("i1"), ep("i2"))}, func() {})
 	p := r.Get("a")
 	c := new(Conn)
 	for b.Loop() {

@@ -180,6 +180,8 @@ func (p *Pool) take(eps []Endpoint) (leaving []func()) {
 	return leaving
 }
 
+// remove has the pool take no more requests, and everybody who waits for it see
+// that it is gone.
 func (p *Pool) remove() {
 	p.mu.Lock()
 	if p.removed {
@@ -195,9 +197,9 @@ func (p *Pool) remove() {
 	for _, l := range leaving {
 		l()
 	}
-	p.notify(p.name)
 }
 
+// empty reports whether nothing is open in a pool that was removed.
 func (p *Pool) empty() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

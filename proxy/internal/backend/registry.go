@@ -2,10 +2,12 @@ package backend
 
 import (
 	"slices"
+	"strings"
 	"sync"
 )
 
-// Registry has the pools of all apps.
+// Registry has the pools of all apps. Sets are applied, and apps removed, by one
+// goroutine at a time; everything else may be called by many.
 type Registry struct {
 	notify func(app string)
 
@@ -24,26 +26,24 @@ func NewRegistry(notify func(app string)) *Registry {
 
 // Replace makes sets all that there is, whatever their epochs: the first
 // complete snapshot of a stream. Instances that stay keep their connections
-// and open exchanges.
-func (r *Registry) Replace(sets []Set) {
+// and open exchanges. lead is called when all pools are there and none is gone
+// yet: it has requests led to the new ones.
+func (r *Registry) Replace(sets []Set, lead func()) {
 	keep := make(map[string]bool, len(sets))
 	for i := range sets {
 		keep[sets[i].App] = true
 		r.pool(sets[i].App).apply(&sets[i])
 	}
+	lead()
 	r.mu.Lock()
 	var gone []*Pool
 	for app, p := range r.pools {
 		if !keep[app] {
 			gone = append(gone, p)
-			delete(r.pools, app)
 		}
 	}
-	r.retire(gone...)
 	r.mu.Unlock()
-	for _, p := range gone {
-		p.remove()
-	}
+	r.end(gone...)
 }
 
 // Apply takes over a newer set of an app: of the epoch that the app's pool
@@ -56,16 +56,26 @@ func (r *Registry) Apply(set Set) bool {
 // Remove ends an app's pool if it is of this epoch. Its open exchanges go on
 // and stay in Loads until they have ended.
 func (r *Registry) Remove(app string, epoch uint64) {
-	r.mu.Lock()
-	p := r.pools[app]
-	if p == nil || p.Epoch() != epoch {
-		r.mu.Unlock()
-		return
+	if p := r.Get(app); p != nil && p.Epoch() == epoch {
+		r.end(p)
 	}
-	delete(r.pools, app)
-	r.retire(p)
+}
+
+// end removes pools. A pool is emptied before it is forgotten: what Loads does
+// not name has nothing open and is never picked again.
+func (r *Registry) end(gone ...*Pool) {
+	for _, p := range gone {
+		p.remove()
+	}
+	r.mu.Lock()
+	for _, p := range gone {
+		delete(r.pools, p.name)
+	}
+	r.leaving = append(r.leaving, gone...)
 	r.mu.Unlock()
-	p.remove()
+	for _, p := range gone {
+		r.notify(p.name)
+	}
 }
 
 // Get returns the pool of an app, nil if it is unknown. The pointer stays the
@@ -84,7 +94,7 @@ func (r *Registry) Loads() []Load {
 	for _, p := range r.pools {
 		pools = append(pools, p)
 	}
-	r.retire()
+	r.leaving = slices.DeleteFunc(r.leaving, (*Pool).empty)
 	pools = append(pools, r.leaving...)
 	r.mu.Unlock()
 
@@ -92,15 +102,7 @@ func (r *Registry) Loads() []Load {
 	for i, p := range pools {
 		loads[i] = p.Load()
 	}
-	slices.SortStableFunc(loads, func(a, b Load) int {
-		switch {
-		case a.App < b.App:
-			return -1
-		case a.App > b.App:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(loads, func(a, b Load) int { return strings.Compare(a.App, b.App) })
 	return loads
 }
 
@@ -113,10 +115,4 @@ func (r *Registry) pool(app string) *Pool {
 		r.pools[app] = p
 	}
 	return p
-}
-
-// retire adds removed pools and forgets those that have nothing open.
-func (r *Registry) retire(gone ...*Pool) {
-	r.leaving = slices.DeleteFunc(r.leaving, (*Pool).empty)
-	r.leaving = append(r.leaving, gone...)
 }

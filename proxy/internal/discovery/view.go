@@ -46,8 +46,7 @@ func (v *view) replace(epoch uint64, apps []app) {
 	}
 	v.mu.Lock()
 	v.epoch, v.apps = epoch, known
-	v.registry.Replace(sets)
-	v.publish()
+	v.registry.Replace(sets, v.publish)
 	v.told.Store(true)
 	v.mu.Unlock()
 	v.changed()

@@ -118,12 +118,13 @@ func (a *assembly) delta(d *roostv1.EndpointsDelta) error {
 	if !a.synced {
 		return errors.New("the daemon sent a delta before its snapshot was complete")
 	}
+	// First what is new: a route may have gone from one app to another.
 	v := a.link.view
-	v.remove(d.GetRemoved())
 	for _, set := range d.GetUpserts() {
 		if !v.apply(appFrom(set)) {
 			a.link.log.Warn("set of another epoch ignored", "app", set.GetApp(), "epoch", set.GetEpoch())
 		}
 	}
+	v.remove(d.GetRemoved())
 	return nil
 }

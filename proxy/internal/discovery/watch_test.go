@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,6 +54,49 @@ func TestWatch_SnapshotAppliesAsAWhole(t *testing.T) {
 		a.snapshot(&roostv1.EndpointsSnapshot{Epoch: 2, LastChunk: true})
 		if r.lookup("x", "/") != "x" || r.lookup("y", "/") != "y" {
 			t.Error("the whole snapshot was not applied")
+		}
+	})
+}
+
+// TestWatch_ARouteThatMovesIsNeverWithoutAnApp: one delta, or one snapshot, that
+// takes an app away and gives its route to another.
+func TestWatch_ARouteThatMovesIsNeverWithoutAnApp(t *testing.T) {
+	inBubble(t, fakedaemon.New(1), func(t *testing.T, r *rig) {
+		synctest.Wait()
+		moved := func(app string, revision int) *roostv1.EndpointSet {
+			s := set(app, uint64(revision), app)
+			s.Epoch, s.Routes[0].Host = 2, "host"
+			return s
+		}
+		a := assembly{link: r.Link, synced: true}
+		a.snapshot(&roostv1.EndpointsSnapshot{Epoch: 2, LastChunk: true, Sets: []*roostv1.EndpointSet{moved("a", 1)}})
+		var moving sync.WaitGroup
+		done := make(chan struct{})
+		moving.Go(func() {
+			defer close(done)
+			for i := range 1000 {
+				from, to := "a", "b"
+				if i%2 == 1 {
+					from, to = to, from
+				}
+				upserts := []*roostv1.EndpointSet{moved(to, 1)}
+				if i%4 < 2 {
+					_ = a.delta(&roostv1.EndpointsDelta{Upserts: upserts, Removed: []string{from}})
+				} else {
+					a.snapshot(&roostv1.EndpointsSnapshot{Epoch: 2, LastChunk: true, Sets: upserts})
+				}
+			}
+		})
+		defer moving.Wait()
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			if r.lookup("host", "/") == "" {
+				t.Fatal("a request found no app")
+			}
 		}
 	})
 }

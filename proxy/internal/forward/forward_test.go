@@ -117,7 +117,7 @@ func newWorld(t testing.TB, addrs []string, opts ...option) *world {
 		case <-time.After(2 * patience):
 			t.Error("Serve does not return")
 		}
-		w.registry.Replace(nil)
+		w.registry.Replace(nil, func() {})
 	})
 	return w
 }
@@ -127,7 +127,7 @@ func (w *world) apply() {
 	w.revision++
 	w.set.Revision = w.revision
 	if w.revision == 1 {
-		w.registry.Replace([]backend.Set{w.set})
+		w.registry.Replace([]backend.Set{w.set}, func() {})
 	} else if !w.registry.Apply(w.set) {
 		w.t.Error("set not applied")
 	}
