@@ -97,7 +97,7 @@ type launching struct {
 
 func (l *launching) launch() error {
 	i, s := l.instance, l.server
-	if err := stepError("record", os.Mkdir(i.dir, 0o700)); err != nil {
+	if err := stepError("record", s.spare.take(i.dir)); err != nil {
 		return err
 	}
 	l.order = spawn.Order{
@@ -187,14 +187,14 @@ func credential(c *keeperv1.Credential) *spawn.Credential {
 	return cred
 }
 
-// openOutput makes the two FIFOs and opens both ends of each: the app's for
+// openOutput opens both ends of the two FIFOs: the app's for
 // reading, too, so that its own descriptor keeps a reader alive and nobody's death
 // breaks its writes. Both ends are separate opens, as they differ in O_NONBLOCK.
 func (l *launching) openOutput() error {
 	i, s := l.instance, l.server
 	logs := filepath.Join(s.cfg.LogDir, l.req.GetApp(), i.id)
-	for _, stream := range []string{"stdout", "stderr"} {
-		end, err := l.makeFIFO(filepath.Join(i.dir, stream))
+	for _, stream := range streams {
+		end, err := l.openFIFO(filepath.Join(i.dir, stream))
 		if err != nil {
 			return err
 		}
@@ -221,12 +221,9 @@ func (l *launching) createLogs() error {
 	return err
 }
 
-// makeFIFO makes a FIFO that the app's user may open again, as /dev/stdout, and
-// opens it as the app will have it.
-func (l *launching) makeFIFO(path string) (*os.File, error) {
-	if err := unix.Mkfifo(path, 0o600); err != nil {
-		return nil, &os.PathError{Op: "mkfifo", Path: path, Err: err}
-	}
+// openFIFO gives a FIFO to the app's user, who may open it again as /dev/stdout,
+// and opens it as the app will have it.
+func (l *launching) openFIFO(path string) (*os.File, error) {
 	if c := l.order.Credential; c != nil {
 		if err := os.Lchown(path, c.UID, c.GID); err != nil {
 			return nil, err

@@ -35,6 +35,7 @@ type server struct {
 	limiter *tree.Limiter
 	spawner *spawn.Spawner
 	poller  *pump.Poller
+	spare   *spare
 	records *watch.Hub[string, *keeperv1.Record]
 	changed chan struct{}   // one slot: an instance or a client came or went
 	life    context.Context // ends when the keeper does: of what belongs to an instance
@@ -97,6 +98,7 @@ func newServer(cfg Config) (*server, error) {
 			Reaper: spawn.NewReaper(), Exec: cfg.Exec, Args: []string{"roost-exec"}, Env: []string{"GOMAXPROCS=1", "GOGC=off"},
 		},
 		poller:    poller,
+		spare:     newSpare(instancesDir(cfg.StateDir)),
 		records:   watch.NewHub[string, *keeperv1.Record](),
 		changed:   make(chan struct{}, 1),
 		instances: map[string]*instance{},
@@ -152,6 +154,10 @@ func (s *server) run(ctx context.Context, l *privateListener) error {
 			return rpc.Serve(life, g, l, grace)
 		}},
 		rungroup.Task{Name: "poller", Run: s.poller.Run},
+		rungroup.Task{Name: "spare", Run: func(ctx context.Context) error {
+			<-recovered // which removes folders without a record
+			return s.spare.run(ctx)
+		}},
 		rungroup.Task{Name: "orphans", Run: s.sweepOrphans},
 		rungroup.Task{Name: "end", Run: func(life context.Context) error {
 			<-recovered

@@ -40,6 +40,7 @@ type Prober struct {
 	cfg   Config
 	net   kernel
 	proc  procfs
+	fine  bool // poll with the kernel's precision; not in virtual time
 	close func()
 }
 
@@ -57,7 +58,7 @@ func New(cfg Config) *Prober {
 		cfg.Log = hclog.NewNullLogger()
 	}
 	q := &sockdiag.Querier{}
-	return &Prober{cfg: cfg, net: q, proc: "/proc", close: q.Close}
+	return &Prober{cfg: cfg, net: q, proc: "/proc", fine: true, close: q.Close}
 }
 
 // Close releases the netlink sockets that are kept open.

@@ -87,6 +87,7 @@ func socketAt(address string, inode uint32) sockdiag.Socket {
 
 func fakeProber(k *fakeKernel, proc procfs) *Prober {
 	r := New(Config{})
+	r.fine = false // the kernel knows no virtual time
 	r.net, r.proc = k, proc
 	return r
 }
