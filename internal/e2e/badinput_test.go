@@ -125,19 +125,19 @@ func TestBadInput_StartFailuresArePrecise(t *testing.T) {
 			if contains(r.body, "database") || contains(r.body, h.dir) {
 				t.Errorf("the public answer shows the app's own: %s", r.body)
 			}
-			var said string
+			var said strings.Builder
 			for _, e := range h.seen("web") {
 				if e.Id == "StartFailed" {
-					said += e.Message + e.Attributes["output"]
+					said.WriteString(e.Message + e.Attributes["output"])
 				}
 			}
 			for _, s := range tt.says {
-				if !contains(said, s) {
-					t.Errorf("the event does not name %q: %s", s, said)
+				if !contains(said.String(), s) {
+					t.Errorf("the event does not name %q: %s", s, said.String())
 				}
 			}
-			if tt.hasOutput && !contains(said, "started") {
-				t.Errorf("the event does not show the app's output: %s", said)
+			if tt.hasOutput && !contains(said.String(), "started") {
+				t.Errorf("the event does not show the app's output: %s", said.String())
 			}
 			code, _, stderr := h.ctl("", "start", "web")
 			if code != 1 {

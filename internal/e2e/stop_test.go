@@ -54,3 +54,10 @@ func (h *host) inFolder(name string) []int {
 	}
 	return pids
 }
+
+func kill(t testing.TB, pid int32) {
+	t.Helper()
+	if err := syscall.Kill(int(pid), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -5,6 +5,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -25,14 +26,20 @@ var (
 	detached   = flag.Bool("detached", false, "be such a child")
 	middle     = flag.Bool("middle", false, "start a detached child and exit, as a daemon does")
 	count      = flag.Int("count", 0, "no listener; write this many numbered lines a second, and how many they were at SIGTERM")
+	dial       = flag.String("dial", "", "connect to this unix socket, and exit")
 	gate       = flag.String("gate", "", "wait for this file to be there before -gated")
 	gated      = flag.String("gated", "listen", "what waits for the file: listen, health (/health answers 503), log (a line), notify")
 )
 
 func main() {
-	openAtStart = openFiles() // before anything here opens one
 	flag.Parse()
 	switch {
+	case *dial != "":
+		if _, err := net.Dial("unix", *dial); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	case *detached:
 		signal.Ignore(syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
 		hang()

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"crypto/sha1"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -54,16 +56,30 @@ func echoMessages(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// upgrade switches to a protocol that echoes bytes, and sends the first of
-// them in one write with the handshake.
-func upgrade(w http.ResponseWriter, _ *http.Request) {
+// upgrade is a WebSocket by hand: it sends its first frame in one write with
+// the handshake, and answers each short, masked frame with one of the same text.
+func upgrade(w http.ResponseWriter, r *http.Request) {
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return
 	}
 	defer func() { _ = conn.Close() }()
-	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nhello ")
-	_, _ = io.Copy(conn, rw)
+	accept := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	_, _ = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Accept: %s\r\n\r\n\x81\x05hello", base64.StdEncoding.EncodeToString(accept[:]))
+	for head := make([]byte, 6); ; {
+		if _, err := io.ReadFull(rw, head); err != nil {
+			return
+		}
+		text := make([]byte, head[1]&0x7f)
+		if _, err := io.ReadFull(rw, text); err != nil {
+			return
+		}
+		for i := range text {
+			text[i] ^= head[2+i%4]
+		}
+		_, _ = conn.Write(append([]byte{head[0], byte(len(text))}, text...))
+	}
 }
 
 // events sends one event and then nothing until the client leaves.
