@@ -57,7 +57,9 @@ func TestRun_RecyclesUnderLoadLoseNothing(t *testing.T) {
 		next, nextEndpoint := begin()
 		endpoint.Draining = true
 		d.Publish(set(nextEndpoint, endpoint))
-		h.load(d, func(l *roostv1.AppLoad) bool { return l.GetRevision() == revision && inFlight(l, endpoint.Instance) == 0 })
+		h.load(d, func(l *roostv1.AppLoad) bool {
+			return l.GetRevision() == revision && inFlight(l, endpoint.Instance) == 0
+		})
 		server.CloseClientConnections()
 		server.Close()
 		server, endpoint = next, nextEndpoint
