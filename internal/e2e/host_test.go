@@ -32,7 +32,8 @@ type host struct {
 	proxy  *program
 	url    string // of the proxy, as host:port
 
-	firstPort int // of a hundred that are the daemon's
+	firstPort int      // of a hundred that are the daemon's
+	by        []string // what becomes the daemon
 
 	conn      *grpc.ClientConn
 	apps      roostv1.AppServiceClient
@@ -50,6 +51,12 @@ var hosts atomic.Int32
 // would, and fails it if a process of an app is left.
 func newHost(t testing.TB, daemonArgs ...string) *host {
 	t.Helper()
+	return newHostBy(t, nil, daemonArgs...)
+}
+
+// newHostBy has another program become the daemon.
+func newHostBy(t testing.TB, by []string, daemonArgs ...string) *host {
+	t.Helper()
 	// Not t.TempDir: a unix socket's path has 107 bytes. The dot ends the name, so
 	// that no host's folder is the beginning of another's.
 	dir, err := os.MkdirTemp("", "roost-e2e*.")
@@ -59,7 +66,7 @@ func newHost(t testing.TB, daemonArgs ...string) *host {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h := &host{TB: t, dir: dir, socket: filepath.Join(dir, "run", "roostd.sock"), firstPort: 20000 + int(hosts.Add(1))%90*100}
+	h := &host{TB: t, dir: dir, socket: filepath.Join(dir, "run", "roostd.sock"), firstPort: 20000 + int(hosts.Add(1))%90*100, by: by}
 	t.Cleanup(h.close)
 	h.startDaemon(daemonArgs...)
 	h.startProxy("127.0.0.1:0")
@@ -77,7 +84,7 @@ func newHost(t testing.TB, daemonArgs ...string) *host {
 
 func (h *host) startDaemon(args ...string) {
 	h.Helper()
-	h.daemon = start(h, "roostd", append([]string{
+	h.daemon = startBy(h, h.by, "roostd", append([]string{
 		"--socket", h.socket, "--state-dir", filepath.Join(h.dir, "state"),
 		"--port-range", fmt.Sprintf("%d-%d", h.firstPort, h.firstPort+99),
 	}, args...)...)
@@ -137,7 +144,8 @@ func (h *host) processes() []int {
 func (h *host) spec(name string, args ...string) *roostv1.AppSpec {
 	h.Helper()
 	dir := filepath.Join(h.dir, "apps", name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	// Whoever the app runs as may write there.
+	if err := errorsOf(os.MkdirAll(dir, 0o755), os.Chmod(dir, 0o777)); err != nil {
 		h.Fatal(err)
 	}
 	return &roostv1.AppSpec{

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,11 +36,18 @@ type program struct {
 // start runs bin/name; its log is printed if the test fails.
 func start(t testing.TB, name string, args ...string) *program {
 	t.Helper()
+	return startBy(t, nil, name, args...)
+}
+
+// startBy has another program, such as unshare, become bin/name.
+func startBy(t testing.TB, by []string, name string, args ...string) *program {
+	t.Helper()
 	p := &program{
 		t: t, name: name, exited: make(chan struct{}),
 		listen: map[string]string{}, more: make(chan struct{}),
 	}
-	p.cmd = exec.Command(filepath.Join(bin, name), append(args, "--log-format", "json", "--log-level", "debug")...)
+	argv := slices.Concat(by, []string{filepath.Join(bin, name)}, args, []string{"--log-format", "json", "--log-level", "debug"})
+	p.cmd = exec.Command(argv[0], argv[1:]...)
 	// A program that left the tests' environment would find the wrong daemon.
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "HOME=" + os.Getenv("HOME"), "SECRET_OF_THE_DAEMON=1"}
 	stderr, err := p.cmd.StderrPipe()

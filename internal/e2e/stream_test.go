@@ -255,6 +255,8 @@ func TestStream_BigBodiesArriveWhole(t *testing.T) {
 		}
 		if resp, got := c.receive(t, http.MethodPost); resp.StatusCode != http.StatusOK || got != want {
 			t.Errorf("%s: %d %s", name, resp.StatusCode, got)
+		} else if resp.Close { // an app may answer before it has read the end of the last chunk
+			c = h.wire()
 		}
 		query := map[string]string{"length": "&length", "chunked": ""}[name]
 		c.send(t, "GET /random?n=%d%s HTTP/1.1\nHost: web.test\n\n", size, query)
