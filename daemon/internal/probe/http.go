@@ -60,11 +60,11 @@ func (c *httpCheck) ask(ctx context.Context) error {
 	req.Header.Set(tokenHeader, c.l.Token)
 	res, err := c.client.Do(req)
 	if err != nil {
-		return err
+		return c.quoted(err)
 	}
 	_ = res.Body.Close()
 	if !slices.ContainsFunc(c.accepted, func(r app.StatusRange) bool { return r.Low <= res.StatusCode && res.StatusCode <= r.High }) {
-		return fmt.Errorf("GET %s is answered %s, not %s", check.Path, res.Status, check.Status)
+		return c.quoted(fmt.Errorf("GET %s is answered %s, not %s", check.Path, res.Status, check.Status))
 	}
 	return nil
 }

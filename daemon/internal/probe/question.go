@@ -2,9 +2,13 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
+
+	"github.com/roostd/roost/daemon/internal/app"
 )
 
 // none is the question of an app that has no ready probe.
@@ -64,7 +68,23 @@ func (t *target) connect(ctx context.Context) error {
 
 // exec is the exec probe.
 func (t *target) exec(ctx context.Context) error {
-	return t.p.Exec(ctx, t.l.Spec.Ready.Command, t.timeout())
+	return t.quoted(t.p.Exec(ctx, t.l.Spec.Ready.Command, t.timeout()))
+}
+
+// longestQuote bounds what is told of an answer, in bytes.
+const longestQuote = 4 << 10
+
+// quoted is an error that quotes what the app said: people of every role read it,
+// so the token is not in it.
+func (t *target) quoted(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := app.Redact(err.Error(), t.l.Token)
+	if len(text) > longestQuote {
+		text = strings.ToValidUTF8(text[:longestQuote], "") + " …"
+	}
+	return errors.New(text)
 }
 
 // notified waits for READY=1.
