@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -87,6 +88,15 @@ func KindOf(err error) Kind {
 		return e.Kind
 	}
 	return Internal
+}
+
+// NoSuchApp is the fault of a call that names an app which does not exist.
+func NoSuchApp(name string) *Fault {
+	shown := name
+	if !ValidName(name) {
+		shown = strconv.Quote(name)
+	}
+	return Errorf(NotFound, ReasonAppNotFound, name, "there is no app %s: see roostctl ls", shown)
 }
 
 // Errorf makes an error of a kind with a public message.

@@ -7,9 +7,9 @@ import (
 	"path"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // The limits of a spec.
@@ -18,8 +18,10 @@ const (
 	MaxRelease         = 64
 	MaxRapidFails      = 100
 	MaxUnixSocketPath  = 107 // sun_path of unix(7), less its NUL
+	idLength           = 16  // of an instance's id
 	maxPort            = 65535
 	maxDuration        = 365 * 24 * time.Hour
+	maxCores           = 1000
 	minProbeInterval   = time.Millisecond
 	maxCommandArgument = 128 << 10 // MAX_ARG_STRLEN of execve(2)
 )
@@ -42,13 +44,13 @@ func (s Spec) Validate() []Violation {
 	if !ValidName(s.Name) {
 		v.add("name", "%q is not an app name: lower-case letters, digits and inner dashes, at most 63", s.Name)
 	}
-	s.validateCommand(v)
+	s.validateCommand(v, "command", s.Command)
 	s.validateFiles(v)
 	s.validateEnv(v)
 	s.validateRoutes(v)
 	s.validateListen(v)
 	s.validateStart(v)
-	s.Ready.validate(v, s.Listen.Mode)
+	s.validateReady(v)
 	s.validateStop(v)
 	s.validateRestart(v)
 	s.validateRequests(v)
@@ -76,44 +78,44 @@ func (v *violations) above(field string, d time.Duration) {
 	}
 }
 
-func (s Spec) validateCommand(v *violations) {
-	if len(s.Command) == 0 || s.Command[0] == "" {
-		v.add("command", "it is required: the program and its arguments")
+// validateCommand refuses a command, or that of a probe, which no start could run.
+func (s Spec) validateCommand(v *violations, field string, argv []string) {
+	if len(argv) == 0 || argv[0] == "" {
+		v.add(field, "it is required: the program and its arguments")
 		return
 	}
-	for i, arg := range s.Command {
-		field := fmt.Sprintf("command[%d]", i)
+	known := append(s.pathVariables(), slices.Collect(maps.Keys(s.Env))...)
+	for i, arg := range argv {
+		field := fmt.Sprintf("%s[%d]", field, i)
 		if strings.ContainsRune(arg, 0) {
 			v.add(field, "it holds a NUL byte")
 		}
 		if len(arg) > maxCommandArgument {
 			v.add(field, "it is longer than the kernel takes: at most %d bytes", maxCommandArgument)
 		}
-		s.validateExpansion(v, field, arg)
+		validateExpansion(v, field, arg, known, "in a command, where every user could read it: let the app read its environment")
 	}
 }
 
-// validateExpansion refuses what would put a secret on a command line, where
-// every user of the machine can read it, and what can never expand.
-func (s Spec) validateExpansion(v *violations, field, arg string) {
-	known := s.commandVariables()
-	_, err := Expand(arg, func(name string) (string, bool) {
+// validateExpansion refuses what would put a secret where others can read it,
+// and what can never expand.
+func validateExpansion(v *violations, field, text string, known []string, tokenWhy string) {
+	_, err := Expand(text, func(name string) (string, bool) {
 		if name == "ROOST_TOKEN" {
-			v.add(field, "${ROOST_TOKEN} does not expand in a command, where every user could read it: let the app read its environment")
+			v.add(field, "${ROOST_TOKEN} does not expand %s", tokenWhy)
 			return "", true
 		}
 		return "", slices.Contains(known, name)
 	})
 	if err != nil {
-		v.add(field, "%v (what env_files set does not expand in a command)", err)
+		v.add(field, "%v (what env_files set does not expand here)", err)
 	}
 }
 
-// commandVariables are the variables that a command may hold.
-func (s Spec) commandVariables() []string {
-	names := slices.Collect(maps.Keys(s.Env))
-	names = append(names, s.OwnVariables()...)
-	return append(names, "PATH", "LANG", "TZ", "TMPDIR", "HOME", "USER", "LOGNAME", "SHELL")
+// pathVariables are those of Roost and of the app's account: all that is known
+// before env and env_files are.
+func (s Spec) pathVariables() []string {
+	return append(s.OwnVariables(), "PATH", "LANG", "TZ", "TMPDIR", "HOME", "USER", "LOGNAME", "SHELL")
 }
 
 // OwnVariables are the variables that Roost itself sets for the app.
@@ -143,11 +145,15 @@ func (s Spec) validateFiles(v *violations) {
 		v.add("dir", "it holds a NUL byte")
 	}
 	for i, f := range s.EnvFiles {
-		if !path.IsAbs(f) || strings.ContainsRune(f, 0) {
-			v.add(fmt.Sprintf("env_files[%d]", i), "%q is not an absolute path", f)
+		field := fmt.Sprintf("env_files[%d]", i)
+		// ${HOME} and the like are absolute: the start expands them.
+		if !path.IsAbs(f) && !strings.HasPrefix(f, "${") || strings.ContainsRune(f, 0) {
+			v.add(field, "%q is not an absolute path", f)
+			continue
 		}
+		validateExpansion(v, field, f, s.pathVariables(), "in the name of a file")
 	}
-	if len(s.Release) > MaxRelease || strings.ContainsFunc(s.Release, isControl) {
+	if utf8.RuneCountInString(s.Release) > MaxRelease || strings.ContainsFunc(s.Release, isControl) {
 		v.add("release", "it is a label of at most %d printable characters", MaxRelease)
 	}
 	if !umaskRE.MatchString(s.Umask) {
@@ -239,8 +245,11 @@ func (s Spec) validateListen(v *violations) {
 }
 
 func (s Spec) validateFixedPort(v *violations) {
-	inRange(v, "listen.port", s.Listen.Port, 1, maxPort)
-	if s.Listen.Mode != ListenPort {
+	switch {
+	case s.Listen.Port < 1 || s.Listen.Port > maxPort:
+		inRange(v, "listen.port", s.Listen.Port, 1, maxPort)
+		return
+	case s.Listen.Mode != ListenPort:
 		v.add("listen.port", "only listen.mode: port has a port")
 		return
 	}
@@ -250,6 +259,21 @@ func (s Spec) validateFixedPort(v *violations) {
 	if *s.Recycle.Overlap {
 		v.add("recycle.overlap", "two instances cannot share the fixed listen.port: set recycle.overlap: false or port: 0")
 	}
+}
+
+// ValidateSocket refuses listen.mode unix where an instance's socket below
+// runDir, the folder of the daemon's own, would have a path longer than an
+// address holds: <runDir>/i/<instance>/s.
+func (s Spec) ValidateSocket(runDir string) []Violation {
+	if s.Listen.Mode != ListenUnix {
+		return nil
+	}
+	n := len(path.Join(runDir, "i", strings.Repeat("x", idLength), "s"))
+	if n <= MaxUnixSocketPath {
+		return nil
+	}
+	return []Violation{{Field: "listen.mode", Message: fmt.Sprintf(
+		"a socket below %s would have a path of %d bytes, and the kernel allows %d: start roostd with a --socket in a shorter folder", runDir, n, MaxUnixSocketPath)}}
 }
 
 func (s Spec) validateStart(v *violations) {
@@ -303,77 +327,10 @@ func (s Spec) validateRequests(v *violations) {
 func (s Spec) validateLimits(v *violations) {
 	inRange(v, "limits.nofile", s.Limits.NoFile, 0, 1<<30)
 	inRange(v, "limits.memory", s.Limits.Memory, 0, 1<<60)
-	inRange(v, "limits.cpu", s.Limits.CPUMillis, 0, 1_000_000)
+	if c := s.Limits.CPUMillis; c < 0 || c > maxCores*1000 {
+		v.add("limits.cpu", "%v is out of range: 0 to %d cores", float64(c)/1000, maxCores)
+	}
 	inRange(v, "limits.pids", s.Limits.Pids, 0, 1<<22)
-}
-
-func (p Probe) validate(v *violations, mode ListenMode) {
-	if p.Interval != nil {
-		inRange(v, "ready.interval", *p.Interval, minProbeInterval, time.Hour)
-	}
-	v.above("ready.timeout", *p.Timeout)
-	switch p.Kind {
-	case ProbeListen, ProbeNotify:
-	case ProbeHTTP:
-		p.HTTP.validate(v)
-		fallthrough
-	case ProbeTCP:
-		if mode == ListenNone {
-			v.add("ready."+string(p.Kind), "a worker (listen.mode: none) has no address to ask: use exec, log or notify")
-		}
-	case ProbeExec:
-		if len(p.Command) == 0 || p.Command[0] == "" {
-			v.add("ready.exec.command", "it is required: the program and its arguments")
-		}
-	case ProbeLog:
-		if p.Pattern == "" {
-			v.add("ready.log.pattern", "it is required: a regular expression")
-		} else if _, err := regexp.Compile(p.Pattern); err != nil {
-			v.add("ready.log.pattern", "%v", err)
-		}
-	default:
-		v.add("ready", "%q is not one of http, tcp, exec, log, notify", p.Kind)
-	}
-}
-
-func (c HTTPCheck) validate(v *violations) {
-	if !strings.HasPrefix(c.Path, "/") || strings.ContainsFunc(c.Path, func(r rune) bool { return isControl(r) || r == ' ' }) {
-		v.add("ready.http.path", "%q is not a path that begins with /", c.Path)
-	}
-	if strings.ContainsFunc(c.Host, func(r rune) bool { return isControl(r) || r == ' ' || r == '/' }) {
-		v.add("ready.http.host", "%q is not a host name", c.Host)
-	}
-	if _, err := ParseStatuses(c.Status); err != nil {
-		v.add("ready.http.status", "%v", err)
-	}
-	for _, k := range slices.Sorted(maps.Keys(c.Headers)) {
-		if k == "" || strings.ContainsFunc(k, func(r rune) bool { return isControl(r) || r == ' ' || r == ':' }) ||
-			strings.ContainsFunc(c.Headers[k], isControl) {
-			v.add("ready.http.headers."+k, "it is not a valid header")
-		}
-	}
-}
-
-// StatusRange is an inclusive range of HTTP status codes.
-type StatusRange struct{ Low, High int }
-
-// ParseStatuses reads "200", "200-399" or a comma list of both.
-func ParseStatuses(s string) ([]StatusRange, error) {
-	var ranges []StatusRange
-	for part := range strings.SplitSeq(s, ",") {
-		low, high, isRange := strings.Cut(strings.TrimSpace(part), "-")
-		a, errA := strconv.Atoi(low)
-		b := a
-		var errB error
-		if isRange {
-			b, errB = strconv.Atoi(high)
-		}
-		if errA != nil || errB != nil || a < 100 || b > 599 || a > b {
-			return nil, fmt.Errorf("%q is not a list of statuses such as 200-399 or 200,204", s)
-		}
-		ranges = append(ranges, StatusRange{a, b})
-	}
-	return ranges, nil
 }
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }

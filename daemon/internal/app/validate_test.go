@@ -69,6 +69,20 @@ func TestSpec_ValidateNamesTheField(t *testing.T) {
 		"queue":                     {func(s *Spec) { s.Requests.Queue = new(-1) }, "requests.queue", "out of range"},
 		"websockets":                {func(s *Spec) { s.Requests.WebSockets = "cut" }, "requests.websockets", "one of drain"},
 		"nofile":                    {func(s *Spec) { s.Limits.NoFile = -1 }, "limits.nofile", "out of range"},
+		"cpu in cores":              {func(s *Spec) { s.Limits.CPUMillis = -1500 }, "limits.cpu", "-1.5 is out of range: 0 to 1000 cores"},
+		"env file of no variable":   {func(s *Spec) { s.EnvFiles = []string{"${NOPE}/env"} }, "env_files[0]", "not set"},
+		"token in an env file":      {func(s *Spec) { s.EnvFiles = []string{"/x/${ROOST_TOKEN}"} }, "env_files[0]", "does not expand"},
+		"token in ready command":    {func(s *Spec) { s.Ready = Probe{Kind: ProbeExec, Command: []string{"x", "${ROOST_TOKEN}"}} }, "ready.exec.command[1]", "does not expand"},
+		"NUL in ready command":      {func(s *Spec) { s.Ready = Probe{Kind: ProbeExec, Command: []string{"x\x00"}} }, "ready.exec.command[0]", "NUL"},
+		"ready path, bad escape":    {func(s *Spec) { s.Ready = Probe{Kind: ProbeHTTP, HTTP: HTTPCheck{Path: "/%zz"}} }, "ready.http.path", "invalid URL escape"},
+		"ready host, bad port":      {func(s *Spec) { s.Ready = Probe{Kind: ProbeHTTP, HTTP: HTTPCheck{Host: "a:b"}} }, "ready.http.host", "not a host name"},
+		"ready host with a user":    {func(s *Spec) { s.Ready = Probe{Kind: ProbeHTTP, HTTP: HTTPCheck{Host: "a@b"}} }, "ready.http.host", "not a host name"},
+		"ready header name": {func(s *Spec) {
+			s.Ready = Probe{Kind: ProbeHTTP, HTTP: HTTPCheck{Headers: map[string]string{"x(y": "1"}}}
+		}, "ready.http.headers.x(y", "not the name"},
+		"ready header value": {func(s *Spec) {
+			s.Ready = Probe{Kind: ProbeHTTP, HTTP: HTTPCheck{Headers: map[string]string{"x": "a\nb"}}}
+		}, "ready.http.headers.x", "control character"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -82,6 +96,40 @@ func TestSpec_ValidateNamesTheField(t *testing.T) {
 			}
 			t.Fatalf("no violation of %s that says %q in %v", tt.field, tt.says, got)
 		})
+	}
+}
+
+func TestSpec_ValidateAccepts(t *testing.T) {
+	for name, change := range map[string]func(*Spec){
+		"variables in paths": func(s *Spec) { s.EnvFiles = []string{"${HOME}/.env", "/etc/${ROOST_APP}.env"} },
+		"64 characters":      func(s *Spec) { s.Release = strings.Repeat("é", MaxRelease) },
+		"a host with a port": func(s *Spec) { s.Ready = Probe{Kind: ProbeHTTP, HTTP: HTTPCheck{Host: "a.example:80"}} },
+		"a query":            func(s *Spec) { s.Ready = Probe{Kind: ProbeHTTP, HTTP: HTTPCheck{Path: "/up?deep=1"}} },
+		"a tab in a header": func(s *Spec) {
+			s.Ready = Probe{Kind: ProbeHTTP, HTTP: HTTPCheck{Headers: map[string]string{"X-A": "a\tb"}}}
+		},
+		"its port in a probe":        func(s *Spec) { s.Ready = Probe{Kind: ProbeExec, Command: []string{"x", "${PORT}"}} },
+		"a thousand cores":           func(s *Spec) { s.Limits.CPUMillis = 1_000_000 },
+		"a worker with a log line":   func(s *Spec) { s.Listen.Mode, s.Ready = ListenNone, Probe{Kind: ProbeLog, Pattern: "up"} },
+		"a fixed port, used alone":   func(s *Spec) { s.Listen.Port, s.Recycle.Overlap = 80, new(false) },
+		"the same path on two hosts": func(s *Spec) { s.Routes = []Route{{Host: "a.org"}, {Host: "*.a.org"}, {}} },
+	} {
+		s := valid()
+		change(&s)
+		if got := s.WithDefaults().Validate(); len(got) != 0 {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// What follows from a port that is none is noise beside it.
+func TestSpec_ValidateReportsAPortOutOfRangeOnly(t *testing.T) {
+	for _, port := range []int{-1, 99999} {
+		s := valid()
+		s.Listen.Port, s.Instances = port, new(2)
+		if got := s.WithDefaults().Validate(); len(got) != 1 || got[0].Field != "listen.port" {
+			t.Errorf("%d: %v", port, got)
+		}
 	}
 }
 
