@@ -2,7 +2,6 @@ package backend
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"sync"
@@ -266,33 +265,6 @@ func TestPool_ConnectionsAreReusedLastFirst(t *testing.T) {
 	r.Apply(set(1, 2, Endpoint{Instance: "i1", Network: "tcp", Address: e.Address, Draining: true}))
 	if _, err := c1.Write([]byte("x")); err == nil {
 		t.Error("an idle connection survived the drain")
-	}
-}
-
-func TestConn_Stale(t *testing.T) {
-	e, accepted := server(t)
-	r := NewRegistry(func(string) {})
-	r.Replace([]Set{set(1, 1, e)}, func() {})
-	l := lease(t, r.Get("a"))
-	defer l.Release()
-	c, quiet := dial(t, &l), dial(t, &l)
-	for _, a := range []net.Conn{<-accepted, <-accepted} {
-		if a.RemoteAddr().String() == c.LocalAddr().String() {
-			a.Close()
-		} else {
-			defer a.Close()
-		}
-	}
-	// The FIN is there once a read says so; Stale only looks.
-	one := make([]byte, 1)
-	if _, err := c.Read(one); err != io.EOF {
-		t.Fatal(err)
-	}
-	if !c.Stale() {
-		t.Error("a closed connection is not stale")
-	}
-	if quiet.Stale() {
-		t.Error("an open connection is stale")
 	}
 }
 

@@ -3,11 +3,7 @@ package backend
 import (
 	"context"
 	"net"
-	"syscall"
 	"time"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // Idle connections are closed after 3 to 4 seconds: below the shortest usual
@@ -31,42 +27,7 @@ type Conn struct {
 	// Reused says that it has carried an exchange before.
 	Reused bool
 
-	mark   uint32
-	rested bool
-	hasFD  bool
-	fd     int
-}
-
-// Rested reports whether the connection was idle for so long that the app
-// may have closed it: worth a look before it is used.
-func (c *Conn) Rested() bool { return c.rested }
-
-// Stale reports whether the app has closed the connection, or sent something
-// that nobody asked for. It costs one system call.
-func (c *Conn) Stale() bool {
-	if !c.hasFD {
-		c.hasFD, c.fd = true, descriptor(c.Conn)
-	}
-	if c.fd < 0 {
-		return false
-	}
-	// The descriptor is good as long as the connection was not closed, and
-	// only the exchange that asks may close it.
-	var b [1]byte
-	_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(&b[0])), 1,
-		unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
-	return errno != unix.EAGAIN
-}
-
-// descriptor is the connection's, or -1.
-func descriptor(nc net.Conn) int {
-	fd := -1
-	if sc, ok := nc.(syscall.Conn); ok {
-		if raw, err := sc.SyscallConn(); err == nil {
-			raw.Control(func(f uintptr) { fd = int(f) })
-		}
-	}
-	return fd
+	mark uint32 // the tick that it became idle in
 }
 
 // Lease is a claim on an endpoint, for one exchange.
@@ -79,9 +40,6 @@ type Lease struct {
 
 // Endpoint describes what was claimed.
 func (l *Lease) Endpoint() *Endpoint { return &l.endpoint.Endpoint }
-
-// Pool is where the claim was made.
-func (l *Lease) Pool() *Pool { return l.pool }
 
 // Idle hands over an idle connection, if the claim came with one.
 func (l *Lease) Idle() *Conn {

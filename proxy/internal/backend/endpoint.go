@@ -60,7 +60,7 @@ func (e *endpoint) leave() (outside []func()) {
 }
 
 // pop takes the connection used last.
-func (e *endpoint) pop(tick uint32) *Conn {
+func (e *endpoint) pop() *Conn {
 	n := len(e.idle)
 	if n == 0 {
 		return nil
@@ -68,7 +68,6 @@ func (e *endpoint) pop(tick uint32) *Conn {
 	c := e.idle[n-1]
 	e.idle[n-1] = nil
 	e.idle = e.idle[:n-1]
-	c.rested = c.mark != tick
 	return c
 }
 

@@ -99,7 +99,7 @@ func (p *Pool) Acquire(avoid []string) (Lease, bool) {
 	e.inFlight++
 	e.requests++
 	p.requests++
-	return Lease{pool: p, endpoint: e, idle: e.pop(p.tick)}, true
+	return Lease{pool: p, endpoint: e, idle: e.pop()}, true
 }
 
 func (p *Pool) pick(avoid []string) *endpoint {

@@ -17,7 +17,7 @@ func (x *exchange) fail(f *failure) {
 	a := look(f.code)
 	x.rec.Status = a.status
 	x.keep = x.keep && !a.closes && !c.srv.draining.Load() && x.drainable()
-	x.lingers = x.lingers || !x.up.Done()
+	x.lingers = !x.keep && (x.lingers || !x.up.Done() || x.req.KeepAlive())
 
 	accept, _ := x.req.Get(http1.Accept)
 	p := newPage(f, wantsHTML(string(accept)), x.policy.DetailedErrors, string(x.id))

@@ -122,12 +122,10 @@ func (x *exchange) repeatable() bool {
 	return x.req.Method.Idempotent() && !x.req.HasBody()
 }
 
-// connect gets a connection to the claimed instance. An idle one is looked at
-// first if the app may have closed it, or if the request could not be sent
-// again.
+// connect gets a connection to the claimed instance.
 func (x *exchange) connect() bool {
 	bc := x.lease.Idle()
-	if bc != nil && (x.fresh || (bc.Rested() || !x.repeatable()) && bc.Stale()) {
+	if bc != nil && x.fresh {
 		bc.Close()
 		bc = nil
 	}
@@ -156,14 +154,15 @@ func peerOf(bc *backend.Conn) *sock {
 }
 
 // send sends the head with the body bytes that are there, and starts the
-// upload of the rest. It reports false if another attempt is due.
+// upload of the rest; if there is none it waits for the answer's first bytes.
+// It reports false if another attempt is due.
 func (x *exchange) send() bool {
 	c := x.c
 	x.out = x.appendRequest(x.out[:0])
 	x.out, x.tail = frame(x.out, x.tail[:0], x.first, &x.up, x.up.Kind == http1.ByChunks)
 	x.sentAt = c.srv.now()
 	c.slot.word.Store(word(phaseApp, x.sentAt.Milliseconds()))
-	n, err := x.peer.send(x.out, x.first, x.tail)
+	n, err := x.peer.ask(&x.bb, x.bc.Reused, x.up.Done(), x.out, x.first, x.tail)
 	if err != nil {
 		if n == 0 && c.interrupted() == causeNone {
 			// Not a byte left this process: safe with any method.

@@ -84,6 +84,7 @@ func (c *conn) serve() {
 			c.wait(phaseNew)
 		} else {
 			c.wait(phaseIdle)
+			c.forgive()
 		}
 		if !c.arrival() {
 			return
@@ -177,14 +178,14 @@ func (c *conn) stop(why cause) {
 	}
 	c.cause = why
 	if c.peer != nil {
-		c.peer.nc.SetDeadline(past)
+		c.peer.deadline(past)
 	}
 	if c.cancel != nil {
 		c.cancel()
 	}
 	// The client still gets an answer where one is due.
 	if why != causeSilent && why != causeBody && c.cancel == nil {
-		c.sock.nc.SetDeadline(past)
+		c.sock.deadline(past)
 	}
 }
 
@@ -201,7 +202,17 @@ func (c *conn) resume() {
 	defer c.mu.Unlock()
 	if c.cause != causeNone {
 		c.cause = causeNone
-		c.sock.nc.SetDeadline(time.Time{})
+		c.sock.deadline(time.Time{})
+	}
+}
+
+// forgive forgets that an app was found silent just as its answer was complete:
+// the next exchange has no part in it. Every other cause ends the connection.
+func (c *conn) forgive() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause == causeSilent {
+		c.cause = causeNone
 	}
 }
 
@@ -211,7 +222,7 @@ func (c *conn) restoreRead() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cause == causeNone || c.cause == causeSilent || c.cause == causeBody {
-		c.sock.nc.SetReadDeadline(time.Time{})
+		c.sock.readDeadline(time.Time{})
 	}
 }
 
@@ -221,7 +232,7 @@ func (c *conn) attach(p *sock) {
 	defer c.mu.Unlock()
 	c.peer = p
 	if c.cause != causeNone {
-		p.nc.SetDeadline(past)
+		p.deadline(past)
 	}
 }
 

@@ -1,14 +1,11 @@
 package forward
 
 import (
+	"errors"
 	"io"
 
 	"github.com/roostd/roost/proxy/internal/http1"
 )
-
-// spliceFrom is the rest of a body from which on splice is cheaper than
-// copying through this process, in bytes.
-const spliceFrom = 64 << 10
 
 // deliver sends the answer to the client: the head with the bytes that came
 // with it in one write, then each piece as it comes.
@@ -82,8 +79,10 @@ func (x *exchange) sendDown(data []byte, chunked bool) bool {
 // moreDown reads more of the body, or moves the rest of it within the kernel.
 func (x *exchange) moreDown(chunked bool) bool {
 	c := x.c
-	if x.down.Kind == http1.ByLength && x.down.Left >= spliceFrom && x.peer.raw != nil && c.sock.raw != nil {
-		return x.spliceDown()
+	if spliceable(&x.down, x.peer, &c.sock) {
+		if p, ok := getPipe(); ok {
+			return x.spliceDown(p)
+		}
 	}
 	if chunked {
 		x.save() // a stream may last
@@ -95,7 +94,7 @@ func (x *exchange) moreDown(chunked bool) bool {
 	}
 	c.wait(phaseStream)
 	err := x.peer.fill(&x.bb, large)
-	if err == nil || err == io.EOF && x.down.EOF() == nil {
+	if err == nil || errors.Is(err, io.EOF) && x.down.EOF() == nil {
 		return true
 	}
 	if !x.broken() {
@@ -104,12 +103,12 @@ func (x *exchange) moreDown(chunked bool) bool {
 	return false
 }
 
-func (x *exchange) spliceDown() bool {
+func (x *exchange) spliceDown(p pipe) bool {
 	c := x.c
 	x.save()
 	discard(&x.bb)
 	c.wait(phaseStream)
-	side, err := splice(&c.sock, x.peer, &x.down, func(n int) {
+	side, err := splice(p, &c.sock, x.peer, &x.down, func(n int) {
 		x.rec.BytesOut += int64(n)
 		c.wait(phaseStream)
 	})

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -144,7 +145,7 @@ func (x *exchange) readHead() (ok bool, err error) {
 func (x *exchange) refuse(err error) {
 	x.requestID()
 	code := codeBadRequest
-	if e, ok := err.(*http1.Error); ok && e.Status == 431 {
+	if e, ok := errors.AsType[*http1.Error](err); ok && e.Status == 431 {
 		code = codeHeadTooLarge
 	}
 	x.lingers = true

@@ -13,13 +13,8 @@ import (
 // echo is an app that answers with the head it got as the body.
 func echo(t testing.TB, fields string) string {
 	return rawApp(t, func(c *client) {
-		for {
-			h := c.head()
-			if h == "" {
-				return
-			}
+		if h := c.head(); h != "" {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\n"+fields+"Connection: close\r\n\r\n"+h)
-			return
 		}
 	})
 }

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,9 +123,8 @@ func (x *exchange) namedClient() string {
 		if f.ID != http1.XForwardedFor {
 			continue
 		}
-		list := strings.Split(string(x.req.Value(f)), ",")
-		for j := len(list) - 1; j >= 0; j-- {
-			a, err := netip.ParseAddr(strings.TrimSpace(list[j]))
+		for _, name := range slices.Backward(strings.Split(string(x.req.Value(f)), ",")) {
+			a, err := netip.ParseAddr(strings.TrimSpace(name))
 			if err != nil {
 				return client
 			}

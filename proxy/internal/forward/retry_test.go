@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -89,7 +90,7 @@ func TestRetry_ReusedConnectionClosedByTheApp(t *testing.T) {
 			c := w.dial()
 			for i := range 3 {
 				c.send(method + " / HTTP/1.1\r\nHost: h\r\n\r\n")
-				if resp, _ := c.response(method); resp.StatusCode != 200 {
+				if resp, _ := c.response(method); resp.StatusCode != http.StatusOK {
 					t.Errorf("request %d: %s", i, resp.Status)
 				}
 			}
@@ -174,7 +175,7 @@ func TestRetry_InstanceDiesUnderLoad(t *testing.T) {
 				}
 				io.WriteString(c.Conn, get("/"))
 				resp, err := http.ReadResponse(c.r, nil)
-				if err != nil || resp.StatusCode != 200 {
+				if err != nil || resp.StatusCode != http.StatusOK {
 					t.Errorf("request %d: %v, %v", i, resp, err)
 					return
 				}
@@ -185,4 +186,32 @@ func TestRetry_InstanceDiesUnderLoad(t *testing.T) {
 	warm.Wait()
 	dies.Close()
 	done.Wait()
+}
+
+// TestRetry_BytesThatNobodyAskedFor: what an app sends after the head of
+// an answer that has no body is nobody's answer.
+func TestRetry_BytesThatNobodyAskedFor(t *testing.T) {
+	sent := make(chan struct{})
+	w := newWorld(t, []string{rawApp(t, func(c *client) {
+		for {
+			switch method, _, _ := strings.Cut(c.head(), " "); method {
+			case "HEAD":
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n")
+				<-sent
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
+				sent <- struct{}{}
+			case "GET":
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright")
+			default:
+				return
+			}
+		}
+	})})
+	c := w.dial()
+	c.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n").response("HEAD")
+	sent <- struct{}{}
+	<-sent
+	if _, body := c.send(get("/")).expect(200, ""); body != "right" {
+		t.Errorf("body %q", body)
+	}
 }

@@ -199,9 +199,9 @@ func within(done <-chan struct{}, d time.Duration) bool {
 func (c *conn) kill() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sock.nc.SetDeadline(past)
+	c.sock.deadline(past)
 	if c.peer != nil {
-		c.peer.nc.SetDeadline(past)
+		c.peer.deadline(past)
 	}
 	if c.cancel != nil {
 		c.cancel()

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -185,5 +187,65 @@ func TestServer_RecycleFinishesOpenRequests(t *testing.T) {
 	}
 	if _, body := c.send(get("/")).expect(200, ""); body != "new" {
 		t.Errorf("body %q", body)
+	}
+}
+
+// serveOne serves the one connection that it returns the client of, without a
+// sweep: a test does what that does.
+func (w *world) serveOne() (*conn, *client) {
+	s := NewServer(w.cfg)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer l.Close()
+	w.addr = l.Addr().String()
+	peer := w.dial()
+	nc, err := l.Accept()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := s.newConn(&group{sweep: newSweeper(&s.cfg.Limits, s.ms)}, nc)
+	var serving sync.WaitGroup
+	serving.Go(c.serve)
+	w.t.Cleanup(func() {
+		peer.Close()
+		serving.Wait()
+	})
+	return c, peer
+}
+
+// observerFunc is an Observer made of a function.
+type observerFunc func(*Record)
+
+func (f observerFunc) Exchange(r *Record) { f(r) }
+
+// TestConn_LateVerdictIsNotTheNextRequests: the sweep found an app silent just
+// as its answer was delivered.
+func TestConn_LateVerdictIsNotTheNextRequests(t *testing.T) {
+	served := make(chan *conn, 1)
+	w := newWorld(t, []string{rawApp(t, answering(ok))}, config(func(cfg *Config) {
+		cfg.Observer = observerFunc(func(*Record) {
+			c := <-served
+			c.take(c.slot.word.Load(), causeSilent)
+			served <- c
+		})
+	}))
+	c, peer := w.serveOne()
+	served <- c
+	for range 3 {
+		peer.send(get("/")).expect(200, "")
+	}
+}
+
+// TestServer_AnswerIsNotLostToMoreInput: what a client sends beyond a request
+// whose answer ends the connection must not have it reset.
+func TestServer_AnswerIsNotLostToMoreInput(t *testing.T) {
+	w := newWorld(t, []string{untouched(t)})
+	c := w.dial()
+	c.send("CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n"+strings.Repeat("x", 100<<10)).expect(405, "method-not-allowed")
+	c.CloseWrite()
+	if b, err := io.ReadAll(c.r); len(b) > 0 || err != nil {
+		t.Errorf("%q, %v", b, err)
 	}
 }

@@ -10,8 +10,13 @@ import (
 	"unsafe"
 )
 
-// errWouldBlock says that nothing is there to read yet.
-var errWouldBlock = errors.New("nothing to read yet")
+var (
+	// errWouldBlock says that nothing is there to read yet.
+	errWouldBlock = errors.New("nothing to read yet")
+	// errStale says that a connection was closed by the app, or has bytes that
+	// nobody asked for, before a request was sent on it.
+	errStale = errors.New("the connection was not idle")
+)
 
 // past is a deadline that has passed: it wakes whoever waits for a connection.
 var past = time.Unix(1, 0)
@@ -26,8 +31,9 @@ type sock struct {
 	raw syscall.RawConn // nil where there is no descriptor: nc is used then
 	fd  int
 
-	read  readOp
-	write writeOp
+	read   readOp
+	write  writeOp
+	asking askOp
 }
 
 // readOp is a read under way: the callback of RawConn.Read without a closure
@@ -50,6 +56,14 @@ type writeOp struct {
 	stalled func()
 }
 
+// askOp is a request under way from its first byte to the first of its answer.
+type askOp struct {
+	used bool // the connection may be stale
+	wait bool
+	sent bool
+	call func(fd uintptr) bool
+}
+
 func (s *sock) init(nc net.Conn) {
 	s.nc, s.fd = nc, -1
 	sc, ok := nc.(syscall.Conn)
@@ -63,7 +77,9 @@ func (s *sock) init(nc net.Conn) {
 	s.raw = raw
 	s.read.call = s.onReadable
 	s.write.call = s.onWritable
-	raw.Control(func(fd uintptr) { s.fd = int(fd) })
+	if raw.Control(func(fd uintptr) { s.fd = int(fd) }) != nil {
+		s.fd = -1 // it is closed already, as the first read will tell
+	}
 }
 
 // fill reads once into *b, which it takes from a pool if it is nil. It waits
@@ -85,11 +101,15 @@ func (s *sock) readInto(b **buffer, large, try bool) error {
 		return s.plainRead(b, large)
 	}
 	op := &s.read
-	op.into, op.large, op.try, op.err = b, large, try, nil
+	op.begin(b, large, try)
 	if err := s.raw.Read(op.call); err != nil {
 		return err
 	}
 	return op.err
+}
+
+func (op *readOp) begin(b **buffer, large, try bool) {
+	op.into, op.large, op.try, op.err = b, large, try, nil
 }
 
 func (s *sock) onReadable(fd uintptr) bool {
@@ -149,15 +169,75 @@ const smallWrite = 4 << 10
 // send writes all bytes of up to three slices in one call where the peer takes
 // them. It returns how many were written. It may use the room behind a.
 func (s *sock) send(a, b, c []byte) (int, error) {
-	if n := len(b) + len(c); n > 0 && n <= smallWrite && n <= cap(a)-len(a) {
-		a, b, c = append(append(a, b...), c...), nil, nil
-	}
 	if s.raw == nil {
 		return s.plainSend(a, b, c)
 	}
 	op := &s.write
+	op.begin(a, b, c)
+	return op.end(s.raw.Write(op.call))
+}
+
+// ask sends a request as send does and, if wait is set, waits for the answer's
+// first bytes, which it reads into *into. Of a connection that was used before it
+// makes sure first that there is nothing to read, else errStale: what came too
+// soon would be taken for the answer. Its look is the read that finds nothing
+// and has to come before each wait anyway, so it costs nothing.
+//
+// The error is that of sending. One of reading is left for the next fill.
+func (s *sock) ask(into **buffer, used, wait bool, a, b, c []byte) (int, error) {
+	if s.raw == nil {
+		return s.plainSend(a, b, c)
+	}
+	op := &s.write
+	op.begin(a, b, c)
+	s.read.begin(into, false, false)
+	s.asking.used, s.asking.wait, s.asking.sent = used, wait, false
+	if s.asking.call == nil {
+		s.asking.call = s.onAsk
+	}
+	err := s.raw.Read(s.asking.call)
+	if s.asking.sent && op.err == nil {
+		err = nil
+		if op.gather() > 0 { // the app is slow to take it
+			err = s.raw.Write(op.call)
+		}
+	}
+	return op.end(err)
+}
+
+// onAsk runs once to send, and then as onReadable does. The wait for the answer
+// has begun by the time that it sends: an answer that comes at once is not missed.
+func (s *sock) onAsk(fd uintptr) bool {
+	op := &s.asking
+	if op.sent {
+		return s.onReadable(fd)
+	}
+	if op.used && !quiet(fd) {
+		s.write.err = errStale
+		return true
+	}
+	op.sent = true
+	return !s.onWritable(fd) || s.write.err != nil || !op.wait
+}
+
+// quiet reports whether a connection is open and has nothing to read.
+func quiet(fd uintptr) bool {
+	var b [1]byte
+	_, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&b[0])), 1)
+	return errno == syscall.EAGAIN
+}
+
+// begin takes the slices of a write. A few bytes are joined to a, in the room
+// behind it.
+func (op *writeOp) begin(a, b, c []byte) {
+	if n := len(b) + len(c); n > 0 && n <= smallWrite && n <= cap(a)-len(a) {
+		a, b, c = append(append(a, b...), c...), nil, nil
+	}
 	op.parts, op.n, op.err = [3][]byte{a, b, c}, 0, nil
-	err := s.raw.Write(op.call)
+}
+
+// end lets go of the slices and returns what became of the write.
+func (op *writeOp) end(err error) (int, error) {
 	op.parts = [3][]byte{}
 	op.iov = [3]syscall.Iovec{}
 	if err == nil {
@@ -234,7 +314,7 @@ func (s *sock) plainSend(parts ...[]byte) (n int, err error) {
 // closeWrite ends the stream to the peer and leaves the other direction open.
 func (s *sock) closeWrite() {
 	if c, ok := s.nc.(interface{ CloseWrite() error }); ok {
-		c.CloseWrite()
+		_ = c.CloseWrite() // it is closed for good next
 	}
 }
 
@@ -242,6 +322,13 @@ func (s *sock) closeWrite() {
 // for complete.
 func (s *sock) reset() {
 	if c, ok := s.nc.(interface{ SetLinger(int) error }); ok {
-		c.SetLinger(0)
+		_ = c.SetLinger(0) // it is closed next
 	}
 }
+
+// Setting a deadline fails only on a connection that was closed, where nobody
+// waits any more.
+
+func (s *sock) deadline(t time.Time)      { _ = s.nc.SetDeadline(t) }
+func (s *sock) readDeadline(t time.Time)  { _ = s.nc.SetReadDeadline(t) }
+func (s *sock) writeDeadline(t time.Time) { _ = s.nc.SetWriteDeadline(t) }

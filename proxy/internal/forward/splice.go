@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"errors"
 	"io"
 	"os"
 	"syscall"
@@ -17,6 +18,15 @@ const (
 	toDst
 )
 
+// spliceFrom is the rest of a body from which on splice is cheaper than
+// copying through this process, in bytes.
+const spliceFrom = 64 << 10
+
+// spliceable reports whether the rest of a body is worth a splice.
+func spliceable(body *http1.Body, src, dst *sock) bool {
+	return body.Kind == http1.ByLength && body.Left >= spliceFrom && src.raw != nil && dst.raw != nil
+}
+
 // pipe is what splice moves bytes through.
 type pipe struct{ r, w int }
 
@@ -26,18 +36,20 @@ const pipeSize = 256 << 10
 // pipes keeps a few for reuse. More splices at once make their own.
 var pipes = make(chan pipe, 16)
 
-func getPipe() (pipe, error) {
+// getPipe reports false where there is no descriptor for one: bytes can be
+// copied without.
+func getPipe() (pipe, bool) {
 	select {
 	case p := <-pipes:
-		return p, nil
+		return p, true
 	default:
 	}
 	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
-		return pipe{}, os.NewSyscallError("pipe2", err)
+	if unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK) != nil {
+		return pipe{}, false
 	}
-	unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, pipeSize)
-	return pipe{fds[0], fds[1]}, nil
+	_, _ = unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, pipeSize) // a small one will do
+	return pipe{fds[0], fds[1]}, true
 }
 
 // put keeps an empty pipe, close any other.
@@ -56,12 +68,8 @@ func (p pipe) close() {
 
 // splice moves the rest of a body of known length from src to dst without
 // copying it into this process. moved is called after each piece with its
-// size. Both ends have descriptors.
-func splice(dst, src *sock, body *http1.Body, moved func(n int)) (side, error) {
-	p, err := getPipe()
-	if err != nil {
-		return toSrc, err
-	}
+// size. Both ends have descriptors. p is empty, and not the caller's any more.
+func splice(p pipe, dst, src *sock, body *http1.Body, moved func(n int)) (side, error) {
 	for !body.Done() {
 		n, err := src.spliceOut(p, int(min(body.Left, pipeSize)))
 		if err == nil && n == 0 {
@@ -90,10 +98,10 @@ func (s *sock) spliceOut(p pipe, limit int) (n int, err error) {
 		for {
 			var m int64
 			m, err = unix.Splice(int(fd), nil, p.w, nil, limit, spliceFlags)
-			switch err {
-			case syscall.EINTR:
+			switch {
+			case errors.Is(err, syscall.EINTR):
 				continue
-			case syscall.EAGAIN:
+			case errors.Is(err, syscall.EAGAIN):
 				return false
 			}
 			n = int(m)
@@ -112,11 +120,11 @@ func (s *sock) spliceIn(p pipe, n int) (err error) {
 		for n > 0 {
 			var m int64
 			m, err = unix.Splice(p.r, nil, int(fd), nil, n, spliceFlags)
-			switch err {
-			case nil:
+			switch {
+			case err == nil:
 				n -= int(m)
-			case syscall.EINTR:
-			case syscall.EAGAIN:
+			case errors.Is(err, syscall.EINTR):
+			case errors.Is(err, syscall.EAGAIN):
 				if s.write.stalled != nil {
 					s.write.stalled()
 				}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,7 +32,7 @@ func TestStream_LargeBodiesArriveWhole(t *testing.T) {
 	sum := sha256.Sum256(body)
 	app := httpApp(t, func(w http.ResponseWriter, r *http.Request) {
 		got, err := io.ReadAll(r.Body)
-		if r.Method == "POST" && (err != nil || sha256.Sum256(got) != sum) {
+		if r.Method == http.MethodPost && (err != nil || sha256.Sum256(got) != sum) {
 			t.Errorf("the app got %d bytes, %v", len(got), err)
 		}
 		if r.URL.Path == "/length" {
@@ -48,7 +49,7 @@ func TestStream_LargeBodiesArriveWhole(t *testing.T) {
 			if chunked {
 				up = io.MultiReader(up)
 			}
-			req, _ := http.NewRequest("POST", "http://"+w.addr+path, up)
+			req, _ := http.NewRequest(http.MethodPost, "http://"+w.addr+path, up)
 			resp, err := tr.RoundTrip(req)
 			if err != nil {
 				t.Fatal(err)
@@ -68,14 +69,14 @@ func TestStream_LargeBodiesArriveWhole(t *testing.T) {
 func TestStream_ExpectContinue(t *testing.T) {
 	w := newWorld(t, []string{httpApp(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/refuse" {
-			http.Error(w, "no", 413)
+			http.Error(w, "no", http.StatusRequestEntityTooLarge)
 			return
 		}
 		b, _ := io.ReadAll(r.Body) // net/http sends the 100 here
 		w.Write(b)
 	})})
 	c := w.dial().send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
-	if resp, _ := c.response("POST"); resp.StatusCode != 100 {
+	if resp, _ := c.response("POST"); resp.StatusCode != http.StatusContinue {
 		t.Fatalf("got %s", resp.Status)
 	}
 	if _, body := c.send("abc").expect(200, ""); body != "abc" {
@@ -84,7 +85,7 @@ func TestStream_ExpectContinue(t *testing.T) {
 	c.send(get("/")).expect(200, "")
 
 	c = w.dial().send("POST /refuse HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
-	if resp, _ := c.response("POST"); resp.StatusCode != 413 || !resp.Close {
+	if resp, _ := c.response("POST"); resp.StatusCode != http.StatusRequestEntityTooLarge || !resp.Close {
 		t.Errorf("got %s, close %v", resp.Status, resp.Close)
 	}
 }
@@ -92,7 +93,7 @@ func TestStream_ExpectContinue(t *testing.T) {
 func TestStream_EarlyHints(t *testing.T) {
 	w := newWorld(t, []string{rawApp(t, answering("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nRoost-X: 1\r\n\r\n"+ok))})
 	c := w.dial().send(get("/"))
-	if resp, _ := c.response("GET"); resp.StatusCode != 103 || resp.Header.Get("Link") != "</a>" || resp.Header.Get("Roost-X") != "" {
+	if resp, _ := c.response("GET"); resp.StatusCode != http.StatusEarlyHints || resp.Header.Get("Link") != "</a>" || resp.Header.Get("Roost-X") != "" {
 		t.Errorf("got %v", resp)
 	}
 	c.expect(200, "")
@@ -132,7 +133,7 @@ func TestStream_BothWays(t *testing.T) {
 	w := newWorld(t, []string{httpApp(t, func(w http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(w)
 		rc.EnableFullDuplex()
-		w.WriteHeader(200)
+		w.WriteHeader(http.StatusOK)
 		rc.Flush()
 		in := bufio.NewReader(r.Body)
 		for {
@@ -181,7 +182,7 @@ func TestStream_EarlyAnswerWhileUploading(t *testing.T) {
 		}
 	}()
 	resp, body := c.response("POST")
-	if resp.StatusCode != 413 || body != "no\n" || !resp.Close {
+	if resp.StatusCode != http.StatusRequestEntityTooLarge || body != "no\n" || !resp.Close {
 		t.Errorf("got %s %q", resp.Status, body)
 	}
 	c.Close()
@@ -325,7 +326,7 @@ func TestStream_NothingIsReadBeforeAnInstanceIsThere(t *testing.T) {
 	c.SetReadDeadline(time.Now().Add(patience))
 	c.r.Reset(c.Conn)
 	close(start)
-	if resp, _ := c.response("POST"); resp.StatusCode != 100 {
+	if resp, _ := c.response("POST"); resp.StatusCode != http.StatusContinue {
 		t.Fatalf("got %s", resp.Status)
 	}
 	if _, body := c.send("abc").expect(200, ""); body != "abc" {
@@ -348,7 +349,7 @@ func TestStream_FailuresOfTheWaiter(t *testing.T) {
 		t.Errorf("page %s", body)
 	}
 	c.send("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
-	if resp, _ := c.response("HEAD"); resp.StatusCode != 502 || resp.ContentLength <= 0 {
+	if resp, _ := c.response("HEAD"); resp.StatusCode != http.StatusBadGateway || resp.ContentLength <= 0 {
 		t.Errorf("HEAD: %v", resp)
 	}
 
@@ -358,5 +359,37 @@ func TestStream_FailuresOfTheWaiter(t *testing.T) {
 	}
 	if _, body := w.dial().send(get("/")).expect(502, "start-failed"); !strings.Contains(body, `\u003cboom\u003e`) {
 		t.Errorf("problem in development: %s", body)
+	}
+}
+
+// TestStream_NoDescriptorForAPipe: a body that cannot be spliced is copied.
+func TestStream_NoDescriptorForAPipe(t *testing.T) {
+	const size = 1 << 20
+	down := "HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\n"
+	w := newWorld(t, []string{rawApp(t, func(c *client) {
+		for c.head() != "" {
+			if n, err := io.CopyN(io.Discard, c.r, size); err != nil {
+				t.Errorf("the app got %d bytes, %v", n, err)
+			}
+			io.WriteString(c, down)
+			c.Write(noise(size))
+		}
+	})})
+	up := "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1048576\r\n\r\n" + string(noise(size))
+	c := w.dial()
+	c.send(up).expect(200, "") // all descriptors are there from here on
+	for len(pipes) > 0 {
+		(<-pipes).close()
+	}
+	var was syscall.Rlimit
+	syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was)
+	none := was
+	none.Cur = 0
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+		t.Skip(err)
+	}
+	defer syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was)
+	if _, body := c.send(up).expect(200, ""); body != string(noise(size)) {
+		t.Errorf("got %d other bytes", len(body))
 	}
 }

@@ -22,9 +22,9 @@ type tunnel struct {
 	client, app *sock
 	policy      bool // close at once on a drain
 	draining    atomic.Bool
-	closing     atomic.Bool
-	ended       atomic.Bool // the app has closed its direction
-	leaving     func() bool // the instance is being drained
+	closing     atomic.Pointer[time.Time] // until when, once Roost ends it
+	ended       atomic.Bool               // the app has closed its direction
+	leaving     func() bool               // the instance is being drained
 	down, up    flow
 }
 
@@ -62,7 +62,7 @@ func (x *exchange) switchProtocols() {
 	c.wait(phaseTunnel)
 	c.sock.write.stalled, x.peer.write.stalled = nil, nil // no time limits from here on
 	if tc, ok := c.sock.nc.(*net.TCPConn); ok {
-		tc.SetKeepAlive(true) // nothing else would notice a client that vanished
+		_ = tc.SetKeepAlive(true) // nothing else would notice a client that vanished
 	}
 	if _, err := c.sock.send(x.out, nil, nil); err != nil {
 		discard(&t.down.buf)
@@ -119,14 +119,31 @@ func (t *tunnel) drain(now bool) {
 	t.draining.Store(true)
 	if t.ended.Load() {
 		// An instance that goes away reads nothing more.
-		t.client.nc.SetReadDeadline(time.Now().Add(closeGrace))
+		t.client.readDeadline(time.Now().Add(closeGrace))
 	}
-	if !now || !t.closing.CompareAndSwap(false, true) {
-		return
+	if now && t.closing.CompareAndSwap(nil, new(time.Now().Add(closeGrace))) {
+		t.wake()
 	}
-	// Wakes both flows out of their reads; they go on with less time.
-	t.client.nc.SetReadDeadline(past)
-	t.app.nc.SetReadDeadline(past)
+}
+
+// wake has both flows see that the tunnel is closing: out of their reads at once,
+// out of a write to an end that takes nothing when the time for it is over.
+func (t *tunnel) wake() {
+	for _, s := range []*sock{t.client, t.app} {
+		s.writeDeadline(*t.closing.Load())
+		s.readDeadline(past)
+	}
+}
+
+// woken reports whether a read failed because of wake: it goes on until the
+// tunnel's end.
+func (t *tunnel) woken(s *sock, err error) bool {
+	end := t.closing.Load()
+	if end == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !time.Now().Before(*end) {
+		return false
+	}
+	s.readDeadline(*end)
+	return true
 }
 
 func (t *tunnel) run() {
@@ -139,28 +156,13 @@ func (t *tunnel) run() {
 // run carries bytes until src ends. A failure in either direction ends both.
 func (f *flow) run() {
 	defer discard(&f.buf)
-	told := false
-	for {
-		if f.t.closing.Load() && !told {
-			told = true
-			f.src.nc.SetReadDeadline(time.Now().Add(closeGrace))
-			f.dst.nc.SetWriteDeadline(time.Now().Add(closeGrace))
-		}
-		if f.pass(told) != nil {
-			break
-		}
+	for f.pass(f.t.closing.Load() != nil) == nil {
 		release(&f.buf)
-		if f.buf != nil {
-			f.buf.compact(0)
-		}
 		err := f.src.fill(&f.buf, false)
-		if err == nil {
+		if err == nil || f.t.woken(f.src, err) {
 			continue
 		}
-		if errors.Is(err, os.ErrDeadlineExceeded) && f.t.closing.Load() && !told {
-			continue
-		}
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			f.err = err
 		}
 		break
@@ -229,14 +231,14 @@ func (f *flow) end() {
 		}
 	}
 	if f.err != nil {
-		f.t.client.nc.SetReadDeadline(past)
-		f.t.app.nc.SetReadDeadline(past)
+		f.t.client.readDeadline(past)
+		f.t.app.readDeadline(past)
 	}
 	f.dst.closeWrite()
 	if f == &f.t.down {
 		f.t.ended.Store(true)
 		if f.t.draining.Load() {
-			f.t.client.nc.SetReadDeadline(time.Now().Add(closeGrace))
+			f.t.client.readDeadline(time.Now().Add(closeGrace))
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,8 +27,8 @@ func wsFrame(op byte, payload string) string {
 
 func (c *client) upgraded() *client {
 	c.t.Helper()
-	resp, err := http.ReadResponse(c.r, &http.Request{Method: "GET"})
-	if err != nil || resp.StatusCode != 101 {
+	resp, err := http.ReadResponse(c.r, &http.Request{Method: http.MethodGet})
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		c.t.Fatalf("upgrade: %v, %v", resp, err)
 	}
 	if resp.Header.Get("Upgrade") != "websocket" || resp.Header.Get("Connection") != "Upgrade" || resp.Header.Get("X-Hop") != "" || resp.Header.Get("Keep-Alive") != "" {
@@ -333,4 +334,84 @@ func FuzzFrames(f *testing.F) {
 			t.Fatalf("%+v in one piece, %+v in two", whole, parts)
 		}
 	})
+}
+
+// TestTunnel_CloseOfABusyConnection: both sides find whole frames and then a
+// close frame, however the drain meets what is under way.
+func TestTunnel_CloseOfABusyConnection(t *testing.T) {
+	frame := wsFrame(2, strings.Repeat("x", 100))
+	for range 100 {
+		heard := make(chan string, 1)
+		w := newWorld(t, []string{rawApp(t, func(c *client) {
+			c.head()
+			io.WriteString(c, switching)
+			var writing sync.WaitGroup
+			writing.Go(func() {
+				for {
+					if _, err := io.WriteString(c.Conn, frame); err != nil {
+						return
+					}
+				}
+			})
+			b := make([]byte, len(goingAwayMasked))
+			n, _ := io.ReadFull(c.r, b)
+			heard <- string(b[:n])
+			c.Close()
+			writing.Wait()
+		})}, policy(func(p *backend.Policy) { p.CloseWebSockets = true }))
+		c := w.dial().send(handshake).upgraded().want(frame)
+		w.drainInstances()
+		b, _ := io.ReadAll(c.r)
+		frames, ok := strings.CutSuffix(string(b), string(goingAway))
+		if !ok || strings.Trim(frames, frame[:3]+frame[len(frame)-1:]) != "" || len(frames)%len(frame) != 0 {
+			t.Fatalf("the client got %d bytes, %d beyond a frame, ending in %q", len(b), len(frames)%len(frame), b[max(0, len(b)-20):])
+		}
+		if got := receive(t, heard); got != string(goingAwayMasked) {
+			t.Fatalf("the app got %q", got)
+		}
+	}
+}
+
+// TestTunnel_WokenLate: a flow that saw the tunnel closing by itself is not ended
+// by the call to look.
+func TestTunnel_WokenLate(t *testing.T) {
+	more := make(chan struct{})
+	w := newWorld(t, []string{rawApp(t, func(c *client) {
+		c.head()
+		io.WriteString(c, switching+"\x82\x04a")
+		<-more
+		io.WriteString(c, "b")
+		<-more
+		io.WriteString(c, "cd")
+		c.want(string(goingAwayMasked))
+	})})
+	c, peer := w.serveOne()
+	peer.send(handshake).upgraded().want("\x82\x04a")
+	c.mu.Lock()
+	tunnel := c.tunnel
+	c.mu.Unlock()
+	tunnel.closing.Store(new(time.Now().Add(patience)))
+	more <- struct{}{}
+	peer.want("b")
+	tunnel.wake()
+	more <- struct{}{}
+	peer.want("cd" + string(goingAway))
+}
+
+// TestTunnel_CloseOfAClientThatDoesNotRead: a drain does not wait for it.
+func TestTunnel_CloseOfAClientThatDoesNotRead(t *testing.T) {
+	w := newWorld(t, []string{rawApp(t, func(c *client) {
+		c.head()
+		io.WriteString(c, switching)
+		for {
+			if _, err := c.Write(noise(1 << 20)); err != nil {
+				return
+			}
+		}
+	})}, policy(func(p *backend.Policy) { p.CloseWebSockets = true }))
+	w.dial().send(handshake).upgraded()
+	// Until nothing moves any more; a slow machine makes it an easier test.
+	<-time.After(300 * time.Millisecond)
+	w.drainInstances()
+	w.inFlight(0)
 }

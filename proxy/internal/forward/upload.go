@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"errors"
 	"sync/atomic"
 
 	"github.com/roostd/roost/proxy/internal/http1"
@@ -31,7 +32,7 @@ func (x *exchange) startUpload() {
 	}
 	for sent := x.rec.BytesIn; x.rec.BytesIn-sent < inlineUpload; {
 		more, err := x.uploadStep(true)
-		if err == errWouldBlock {
+		if errors.Is(err, errWouldBlock) {
 			break
 		}
 		if !more {
@@ -62,9 +63,10 @@ func (u *upload) run() {
 // then, or will see for itself that the app has closed.
 func (x *exchange) uploadStep(try bool) (more bool, err error) {
 	c := x.c
-	if x.up.Kind == http1.ByLength && !try && x.up.Left >= spliceFrom && len(x.ubuf.unread()) == 0 &&
-		c.sock.raw != nil && x.peer.raw != nil {
-		return x.spliceUp()
+	if !try && len(x.ubuf.unread()) == 0 && spliceable(&x.up, &c.sock, x.peer) {
+		if p, ok := getPipe(); ok {
+			return x.spliceUp(p)
+		}
 	}
 	release(&x.ubuf)
 	if x.ubuf != nil {
@@ -78,7 +80,7 @@ func (x *exchange) uploadStep(try bool) (more bool, err error) {
 	} else {
 		err = c.sock.fill(&x.ubuf, false)
 	}
-	if err == errWouldBlock {
+	if errors.Is(err, errWouldBlock) {
 		return true, err
 	}
 	if err != nil {
@@ -112,9 +114,9 @@ func (x *exchange) sendUp(data []byte) error {
 	return err
 }
 
-func (x *exchange) spliceUp() (more bool, err error) {
+func (x *exchange) spliceUp(p pipe) (more bool, err error) {
 	c := x.c
-	side, err := splice(x.peer, &c.sock, &x.up, func(n int) {
+	side, err := splice(p, x.peer, &c.sock, &x.up, func(n int) {
 		x.rec.BytesIn += int64(n)
 		c.upWaits(upRead)
 	})
@@ -161,8 +163,8 @@ func (u *upload) stop() {
 	default:
 	}
 	u.stopped.Store(true)
-	c.sock.nc.SetReadDeadline(past)
-	u.x.peer.nc.SetWriteDeadline(past)
+	c.sock.readDeadline(past)
+	u.x.peer.writeDeadline(past)
 	<-u.done
 	c.restoreRead()
 }

@@ -22,10 +22,6 @@ type Fields struct {
 	options                              int
 }
 
-func (h *Fields) reset() {
-	*h = Fields{list: h.list[:0]}
-}
-
 // Len is the number of fields.
 func (h *Fields) Len() int { return len(h.list) }
 

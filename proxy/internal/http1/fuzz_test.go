@@ -122,7 +122,7 @@ func FuzzResponse(f *testing.F) {
 		if err != nil || n == 0 {
 			return
 		}
-		theirs, err := http.ReadResponse(bufio.NewReaderSize(bytes.NewReader(in), 1<<17), &http.Request{Method: "GET"})
+		theirs, err := http.ReadResponse(bufio.NewReaderSize(bytes.NewReader(in), 1<<17), &http.Request{Method: http.MethodGet})
 		if err != nil {
 			t.Fatalf("net/http: %v; we: %+v", err, r)
 		}
