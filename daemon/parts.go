@@ -13,7 +13,6 @@ import (
 	"github.com/roostd/roost/daemon/internal/auth"
 	"github.com/roostd/roost/daemon/internal/keeper"
 	"github.com/roostd/roost/daemon/internal/keeper/tree"
-	"github.com/roostd/roost/daemon/internal/probe"
 	"github.com/roostd/roost/daemon/internal/supervisor"
 )
 
@@ -38,19 +37,6 @@ func (l launcher) Recover(ctx context.Context) ([]supervisor.Process, error) {
 		list[i] = p
 	}
 	return list, err
-}
-
-// prober is the probe as the supervisor knows it.
-type prober struct{ *probe.Prober }
-
-// WaitReady waits until a process is ready.
-func (r prober) WaitReady(ctx context.Context, p supervisor.Process, l app.Launch) (string, error) {
-	return r.Prober.WaitReady(ctx, p, l)
-}
-
-// Check asks once whether a process is ready.
-func (r prober) Check(ctx context.Context, p supervisor.Process, l app.Launch, address string) error {
-	return r.Prober.Check(ctx, p, l, address)
 }
 
 // conditions carries what probes find to the supervisor, which is built after them.

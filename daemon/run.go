@@ -111,7 +111,7 @@ func newDaemon(cfg config, db *store.Store) (d *daemon, err error) {
 		Log: cfg.log.Named("probe"), Output: d.logs, ProxyGID: d.proxyGID(), Condition: d.conditions.note,
 	})
 	d.apps = supervisor.New(supervisor.Config{
-		Launcher: launcher{d.keeper}, Prober: prober{d.prober}, Publisher: d.endpoints,
+		Launcher: launcher{d.keeper}, Prober: d.prober, Publisher: d.endpoints,
 		Recorder: logs.Recorder{Store: d.logs, Events: d.events}, Store: db, Log: cfg.log.Named("supervisor"),
 		PortLow: cfg.portLow, PortHigh: cfg.portHigh, StartParallelism: cfg.startParallelism,
 	})
@@ -181,7 +181,7 @@ func (d *daemon) server(streams context.Context) *grpc.Server {
 	options = append(options, api.Interceptors(streams, guard, d.apps.Ready(), d.cfg.log.Named("api"))...)
 	server := grpc.NewServer(options...)
 	api.Services{
-		Apps:      &api.AppService{Apps: d.apps, Epoch: d.epoch},
+		Apps:      &api.AppService{Apps: d.apps, Epoch: d.epoch, SocketDir: filepath.Dir(d.cfg.socket)},
 		Instances: &api.InstanceService{Instances: d.apps, InFlight: d.endpoints, Epoch: d.epoch},
 		Logs:      &api.LogService{Apps: d.apps, Logs: d.logs},
 		Events:    &api.EventService{Events: d.events},

@@ -147,6 +147,31 @@ func TestCalls_WaitUntilTheDaemonIsReady(t *testing.T) {
 	})
 }
 
+func TestCalls_EndWithADaemonThatNeverWasReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		client, got := appsClient(t, h, operator), make(chan error, 2)
+		go func() {
+			_, err := client.GetApp(t.Context(), &roostv1.GetAppRequest{Name: "web"})
+			got <- err
+		}()
+		go func() {
+			stream, err := client.WatchApps(t.Context(), &roostv1.WatchAppsRequest{})
+			if err == nil {
+				_, err = stream.Recv()
+			}
+			got <- err
+		}()
+		synctest.Wait()
+		h.end()
+		for range 2 {
+			if err := <-got; status.Code(err) != codes.Unavailable || reasonOf(err) != "SHUTTING_DOWN" {
+				t.Errorf("got %v, %s", err, reasonOf(err))
+			}
+		}
+	})
+}
+
 func TestInfo_IsGivenWhileTheDaemonStarts(t *testing.T) {
 	h := newHost(t)
 	h.registry.Connect(app.Proxy{ID: "p1"}).Load(loadFrom(&roostv1.ProxyLoad{Complete: true}))

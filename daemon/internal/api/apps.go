@@ -32,8 +32,9 @@ type Apps interface {
 // AppService registers apps and moves them between states.
 type AppService struct {
 	roostv1.UnimplementedAppServiceServer
-	Apps  Apps
-	Epoch uint64
+	Apps      Apps
+	Epoch     uint64
+	SocketDir string // the folder that the sockets of instances lie below
 }
 
 // ApplyApps makes the given specs the desired ones, all or none.
@@ -46,7 +47,7 @@ func (s *AppService) ApplyApps(ctx context.Context, req *roostv1.ApplyAppsReques
 	for _, p := range req.GetSpecs() {
 		spec, found := specFrom(p)
 		r.Specs = append(r.Specs, spec)
-		faults = append(faults, found...)
+		faults = append(append(faults, found...), s.socketFaults(spec)...)
 	}
 	if len(faults) > 0 {
 		return nil, s.withOthers(ctx, r, faults)
@@ -60,6 +61,15 @@ func (s *AppService) ApplyApps(ctx context.Context, req *roostv1.ApplyAppsReques
 		resp.Results = append(resp.Results, resultTo(result))
 	}
 	return resp, nil
+}
+
+// socketFaults are what the daemon's own socket has against a spec.
+func (s *AppService) socketFaults(spec app.Spec) []app.Violation {
+	f := faultsOf(spec.Name)
+	for _, v := range spec.ValidateSocket(s.SocketDir) {
+		f.add(v.Field, "%s", v.Message)
+	}
+	return f.list
 }
 
 // withOthers refuses specs for faults of their form, together with those that the
@@ -153,7 +163,7 @@ func (s *AppService) find(name string) (app.App, error) {
 func findApp(apps *watch.Hub[string, app.App], name string) (app.App, error) {
 	a, ok := apps.Get(name)
 	if !ok {
-		return app.App{}, app.Errorf(app.NotFound, app.ReasonAppNotFound, name, "app %q not found", name)
+		return app.App{}, app.NoSuchApp(name)
 	}
 	return a, nil
 }

@@ -76,9 +76,7 @@ func (g gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, ha
 func (g gate) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
-	defer context.AfterFunc(g.ending, func() {
-		cancel(app.Errorf(app.Unavailable, app.ReasonShuttingDown, "", "the daemon is shutting down"))
-	})()
+	defer context.AfterFunc(g.ending, func() { cancel(errEnding) })()
 	if err := g.wait(ctx, info.FullMethod); err != nil {
 		return err
 	}
@@ -101,7 +99,12 @@ func (g gate) wait(ctx context.Context, method string) error {
 	select {
 	case <-g.ready:
 		return nil
+	case <-g.ending.Done():
+		return errEnding
 	case <-ctx.Done():
-		return app.Errorf(app.Unavailable, app.ReasonInternal, "", "the daemon is still starting: try again")
+		return context.Cause(ctx)
 	}
 }
+
+// errEnding is what a call is told that the daemon's end cuts off.
+var errEnding = app.Errorf(app.Unavailable, app.ReasonShuttingDown, "", "the daemon is shutting down: try again when it is back")

@@ -40,6 +40,9 @@ func (s *LogService) ReadLogs(req *roostv1.ReadLogsRequest, stream grpc.ServerSt
 		App: req.GetApp(), Instance: req.GetInstance(), Stream: logStreams[req.GetStream()],
 		Since: timeFrom(req.GetSince()), Cursor: req.GetCursor(), Follow: req.GetFollow(),
 	}
+	if q.Stream == "" && req.GetStream() != roostv1.LogStream_LOG_STREAM_UNSPECIFIED {
+		return app.Errorf(app.Invalid, app.ReasonInvalidArgument, req.GetApp(), "stream %v is not known to this daemon", req.GetStream())
+	}
 	var err error
 	if q.Tail, err = tailFrom(req.Tail); err != nil {
 		return err

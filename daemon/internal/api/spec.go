@@ -3,8 +3,10 @@ package api
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/roostd/roost/daemon/internal/app"
@@ -21,10 +23,37 @@ func (f *faults) add(field, format string, args ...any) {
 	f.list = append(f.list, app.Violation{Field: f.prefix + field, Message: fmt.Sprintf(format, args...)})
 }
 
+func faultsOf(name string) *faults { return &faults{prefix: "apps." + name + "."} }
+
+// unknown refuses what a later version of the API brought: an app must not run
+// without it. path is that of the message, "" for the spec.
+func (f *faults) unknown(path string, m protoreflect.Message) {
+	if len(m.GetUnknown()) > 0 {
+		f.list = append(f.list, app.Violation{
+			Field:   strings.TrimSuffix(f.prefix+path, "."),
+			Message: "it has fields that this daemon does not know: use a roostd of the client's version",
+		})
+	}
+	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		sub := strings.TrimPrefix(path+"."+string(fd.Name()), ".")
+		switch {
+		case fd.Message() == nil || fd.IsMap():
+		case fd.IsList():
+			for i := range v.List().Len() {
+				f.unknown(fmt.Sprintf("%s[%d]", sub, i), v.List().Get(i).Message())
+			}
+		default:
+			f.unknown(sub, v.Message())
+		}
+		return true
+	})
+}
+
 // specFrom translates a spec and returns its faults, with fields as in the
 // manifest. What the values may be is left to app.Spec.Validate.
 func specFrom(p *roostv1.AppSpec) (app.Spec, []app.Violation) {
-	f := &faults{prefix: "apps." + p.GetName() + "."}
+	f := faultsOf(p.GetName())
+	f.unknown("", p.ProtoReflect())
 	for _, key := range p.GetRedactedEnv() {
 		f.add("env."+key, "its value was hidden from whoever read this spec: give the value, and take redacted_env out")
 	}
