@@ -112,10 +112,6 @@ func statusMessage(s *status.Status) string {
 		return errTimedOut.Error()
 	case codes.Unimplemented:
 		return "this daemon does not know the command: it is of another version, see roostctl info (" + s.Message() + ")"
-	case codes.PermissionDenied:
-		if strings.Contains(s.Message(), "needs the role") && !strings.Contains(s.Message(), "group") {
-			return s.Message() + ": be root or the daemon's user (admin), or a member of the group roost (operator)"
-		}
 	default:
 	}
 	parts := []string{s.Message()}

@@ -122,6 +122,19 @@ func TestGuard_AsksForTheMethodsRole(t *testing.T) {
 	}
 }
 
+func TestGuard_SaysWhoMay(t *testing.T) {
+	for method, want := range map[string]string{
+		"/roost.v1.AppService/ApplyApps":    "needs the role admin, and uid 4711 has none: be root or the daemon's user",
+		"/roost.v1.AppService/GetApp":       "or a member of the group roost",
+		"/roost.v1.RoutingService/Activate": "or a member of the group " + testPolicy().ProxyGroup,
+	} {
+		_, err := call(guard(nobody), peer.Peer{AuthInfo: NewAuthInfo(Peer{UID: 4711, GID: 4711})}, method)
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v, want it to end with %q", method, err, want)
+		}
+	}
+}
+
 func TestGuard_AProcessOfAnInstanceHasNoRole(t *testing.T) {
 	asked := 0
 	g := guard(func(_ context.Context, pid int) (app.InstanceID, error) {

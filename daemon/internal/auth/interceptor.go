@@ -64,7 +64,7 @@ func (g Guard) admit(ctx context.Context, method string) (context.Context, error
 	if !p.Has(need) {
 		g.Log.Debug("call denied", "method", method, "actor", p.Actor(), "pid", p.Peer.PID, "roles", p.Roles)
 		return nil, app.Errorf(app.Denied, app.ReasonPermission, "",
-			"%s needs the role %s, and %s has %s", method, need, p.Actor(), describe(p.Roles))
+			"%s needs the role %s, and %s has %s: %s", method, need, p.Actor(), describe(p.Roles), g.Policy.WhoHas(need))
 	}
 	return With(ctx, p), nil
 }

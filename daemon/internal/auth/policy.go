@@ -41,6 +41,18 @@ func (p Policy) Roles(peer Peer) []Role {
 	return roles
 }
 
+// WhoHas tells, for people, who has a role.
+func (p Policy) WhoHas(r Role) string {
+	admins := "be root or the daemon's user"
+	switch r {
+	case Viewer, Operator:
+		return admins + ", or a member of the group " + OperatorGroup
+	case Proxy:
+		return admins + ", or a member of the group " + p.ProxyGroup
+	}
+	return admins
+}
+
 func (p Policy) member(peer Peer, group string) bool {
 	gid, ok := p.GroupID(group)
 	// A group 0 of that name would make every process of root's group a member.
