@@ -52,6 +52,9 @@ type server struct {
 // nor client for a while. A keeper that is killed leaves its apps running.
 func Run(ctx context.Context, cfg Config) error {
 	unix.Umask(0o022) // what is stricter says so, what must be laxer is set after
+	if err := spawn.DefaultReservedSignals(); err != nil {
+		return fmt.Errorf("signals that were ignored cannot be reset for the apps: %w", err)
+	}
 	s, err := newServer(cfg)
 	if err != nil {
 		return err
