@@ -148,23 +148,24 @@ func (s *sources) add(path string, m *manifest.Manifest) {
 // fault places the daemon's word on a field.
 func (s *sources) fault(field, message string, severity manifest.Severity) manifest.Fault {
 	for _, m := range s.files {
-		if app := appOf(field); app != "" && m.Has(app) {
+		if declares(m, field) {
 			return m.Fault(field, message, severity)
 		}
 	}
 	return manifest.Fault{File: s.paths[0], Path: field, Message: field + ": " + message, Severity: severity}
 }
 
-// appOf is the app that a field path such as apps.web.listen.port is of.
-func appOf(field string) string {
-	app, ok := strings.CutPrefix(field, "apps.")
+// declares reports whether m has the app that a field path such as
+// apps.web.listen.port is of. A name that is refused may hold dots itself.
+func declares(m *manifest.Manifest, field string) bool {
+	rest, ok := strings.CutPrefix(field, "apps.")
 	if !ok {
-		return ""
+		return false
 	}
-	for i := range app {
-		if app[i] == '.' || app[i] == '[' {
-			return app[:i]
+	for i := range rest {
+		if (rest[i] == '.' || rest[i] == '[') && m.Has(rest[:i]) {
+			return true
 		}
 	}
-	return app
+	return m.Has(rest)
 }
