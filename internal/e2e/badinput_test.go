@@ -225,3 +225,111 @@ func TestBadInput_ExitCodes(t *testing.T) {
 	}
 	h.socket = strings.TrimSuffix(h.socket, ".other")
 }
+
+func TestBadInput_ConflictsAreShownAtTheirLines(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	old := h.spec("old")
+	old.Listen, old.Recycle.Overlap = &roostv1.Listen{Port: 29002}, new(false)
+	h.apply(old)
+	tests := map[string]struct {
+		manifest string
+		says     []string
+	}{
+		"two routes in one manifest": {
+			"apps:\n  one: {command: APP, routes: [{host: x.test}]}\n  two: {command: APP, routes: [{host: x.test}]}\n",
+			[]string{"roost.yaml:3:", "one", "x.test", "^"},
+		},
+		"two fixed ports in one manifest": {
+			"defaults: {recycle: {overlap: false}}\napps:\n  one: {command: APP, listen: {port: 29003}}\n  two: {command: APP, listen: {port: 29003}}\n",
+			[]string{"roost.yaml:4:", "one", "29003", "^"},
+		},
+		"the route of an app that is there": {
+			"apps:\n  one: {command: APP}\n  two: {command: APP, routes: [{host: old.test}]}\n", []string{"roost.yaml:3:", "old", "^"},
+		},
+		"the port of an app that is there": {
+			"apps:\n  one: {command: APP}\n  two: {command: APP, listen: {port: 29002}, recycle: {overlap: false}}\n", []string{"roost.yaml:3:", "old", "29002", "^"},
+		},
+	}
+	for name, tt := range tests {
+		for _, flag := range []string{"--dry-run", "--no-wait"} {
+			code, _, stderr := h.ctl("", "apply", flag, h.manifest(tt.manifest))
+			if code != 2 && code != 5 {
+				t.Errorf("%s %s: exit %d", name, flag, code)
+			}
+			for _, s := range tt.says {
+				if !contains(stderr, s) {
+					t.Errorf("%s %s: no %q in %s", name, flag, s, stderr)
+				}
+			}
+		}
+	}
+	if out := h.ctlOut("ls", "-o", "name"); out != "old\n" {
+		t.Errorf("something was applied: %q", out)
+	}
+}
+
+func TestBadInput_OutOfRange(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	faults := map[string]string{
+		"instances: 0": "instances", "instances: 101": "instances", "listen: {port: -1}": "listen.port", "stop: {timeout: -1s}": "negative",
+		"stop: {signal: SIGNOPE}": "stop.signal", "umask: '999'": "umask", "requests: {queue: -1}": "requests.queue",
+		"listen: {mode: none}, routes: [{host: a.test}]": "routes", "listen: {mode: none}, idle: {after: 1m}": "idle",
+		"listen: {port: 5000}": "recycle.overlap", "listen: {port: 5000}, recycle: {overlap: false}, instances: 2": "instances",
+		"ready: {http: {path: nowhere}}": "ready.http.path", "ready: {log: {pattern: '('}}": "ready.log.pattern", "routes: [{path: x}]": "routes[0].path",
+		"restart: {rapid_fails_per_minute: -1}": "restart.rapid_fails_per_minute", "limits: {nofile: -5}": "limits.nofile", "env: {'A=B': c}": "env",
+		"limits: {memory: 12Parsecs}": "", "start: {timeout: soon}": "", "preset: aspnetcore": "preset",
+	}
+	for fault, field := range faults {
+		code, _, stderr := h.ctl("", "apply", h.manifest("apps:\n  web: {command: APP, "+fault+"}\n"))
+		if code != 2 || !contains(stderr, "roost.yaml:2:") || !contains(stderr, field) || !contains(stderr, "^") {
+			t.Errorf("%s: exit %d: %s", fault, code, stderr)
+		}
+	}
+	for _, name := range []string{"Web", "-web", "web-", "we b", "a/b", "'..'", "a.b", strings.Repeat("x", 64)} {
+		if code, _, stderr := h.ctl("", "apply", h.manifest("apps:\n  "+name+": {command: APP}\n")); code != 2 || !contains(stderr, "roost.yaml:2:") {
+			t.Errorf("name %s: exit %d: %s", name, code, stderr)
+		}
+	}
+	if out := h.ctlOut("ls", "-o", "name"); out != "" {
+		t.Errorf("something was applied: %q", out)
+	}
+}
+
+// A folder that was there at the apply and is not at the start.
+func TestBadInput_WorkingFolderGone(t *testing.T) {
+	t.Parallel()
+	ways := map[string]func(dir string) error{
+		"removed":        os.Remove,
+		"a file instead": func(dir string) error { return errorsOf(os.Remove(dir), os.WriteFile(dir, nil, 0o644)) },
+	}
+	for name, spoil := range ways {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t)
+			spec := h.spec("web")
+			h.apply(spec)
+			if err := spoil(spec.Dir); err != nil {
+				t.Fatal(err)
+			}
+			r := h.get("web", "/").wants(t, http.StatusBadGateway)
+			if got := r.header.Get("Roost-Error"); got != "start-failed" || contains(r.body, spec.Dir) {
+				t.Errorf("Roost-Error %q: %s", got, r.body)
+			}
+			code, _, stderr := h.ctl("", "start", "web")
+			if code != 1 || !contains(stderr, spec.Dir) {
+				t.Errorf("roostctl start: exit %d: %s", code, stderr)
+			}
+			if events := h.ctlOut("events", "web"); !contains(events, spec.Dir) {
+				t.Errorf("the events do not name the folder: %s", events)
+			}
+			_ = os.Remove(spec.Dir)
+			if err := os.Mkdir(spec.Dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			h.ctlOut("start", "web")
+			h.get("web", "/").wants(t, http.StatusOK)
+		})
+	}
+}

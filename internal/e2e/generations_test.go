@@ -184,7 +184,7 @@ func (h *host) orders(n int) {
 		case 4:
 			h.get("web", "/")
 		}
-		if err != nil {
+		if err != nil && status.Code(err) != codes.FailedPrecondition { // a recycle of a stopped app
 			h.Errorf("client %d, order %d: %v", n, i, err)
 		}
 	}

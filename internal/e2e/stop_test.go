@@ -3,6 +3,7 @@ package e2e
 import (
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
@@ -48,7 +49,7 @@ func TestStop_CrashedLeaderTakesItsTreeAlong(t *testing.T) {
 func (h *host) inFolder(name string) []int {
 	var pids []int
 	for _, pid := range h.processes() {
-		if cwd, _ := os.Readlink("/proc/" + strconv.Itoa(pid) + "/cwd"); cwd == h.dir+"/apps/"+name {
+		if cwd, _ := os.Readlink("/proc/" + strconv.Itoa(pid) + "/cwd"); cwd == filepath.Join(h.dir, "apps", name) {
 			pids = append(pids, pid)
 		}
 	}
