@@ -98,14 +98,14 @@ func TestFD_TheAppGetsItsSocketAndNothingElse(t *testing.T) {
 	who := h.get("web", "/whoami").wants(t, http.StatusOK).json(t)
 	h.get("plain", "/").wants(t, http.StatusOK)
 	for name, want := range map[string]string{"web": "0123", "plain": "012"} {
-		got := ""
+		var got strings.Builder
 		for line := range strings.Lines(h.ctlOut("logs", name)) {
 			if fd, ok := strings.CutPrefix(line, "given "); ok {
-				got += strings.TrimSpace(fd)
+				got.WriteString(strings.TrimSpace(fd))
 			}
 		}
-		if got != want {
-			t.Errorf("%s was given the descriptors %s, want %s", name, got, want)
+		if got.String() != want {
+			t.Errorf("%s was given the descriptors %s, want %s", name, got.String(), want)
 		}
 	}
 	var env []string

@@ -64,11 +64,16 @@ func (t *terminal) read() {
 
 var escapes = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]`)
 
-// screen is what was printed, without colours.
-func (t *terminal) screen() string {
+// printed is every byte so far.
+func (t *terminal) printed() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return escapes.ReplaceAllString(strings.ReplaceAll(t.out.String(), "\r", ""), "")
+	return t.out.String()
+}
+
+// screen is what was printed, without colours.
+func (t *terminal) screen() string {
+	return escapes.ReplaceAllString(strings.ReplaceAll(t.printed(), "\r", ""), "")
 }
 
 // upHost is a folder in which `roostctl up` runs on a terminal.
@@ -127,7 +132,7 @@ func TestUp_ServesAndLeavesNothing(t *testing.T) {
 		s := tty.screen()
 		return line.MatchString(s) && regexp.MustCompile(`(?m)^.*\bworker +\| .*working 0$`).MatchString(s)
 	})
-	if !contains(tty.out.String(), "\x1b[") {
+	if !contains(tty.printed(), "\x1b[") {
 		t.Error("no colours on a terminal")
 	}
 	if _, err := tty.master.WriteString("\x03"); err != nil {
