@@ -98,7 +98,7 @@ func (d *daemon) keeperConfig() (keeper.ClientConfig, error) {
 
 func (d *daemon) keeperStarted(pid int, why string) {
 	e := app.Event{
-		ID: app.EventKeeperStarted, Severity: app.Info, Actor: self, Message: "keeper started",
+		ID: app.EventKeeperStarted, Severity: app.Info, Message: "keeper started",
 		Attributes: map[string]string{"pid": strconv.Itoa(pid)},
 	}
 	if why != "" {
@@ -120,13 +120,7 @@ func (d *daemon) proxyGID() int {
 	return int(gid)
 }
 
-// self is the actor of what the daemon does unasked.
-const self = "roostd"
-
 func (d *daemon) record(id app.EventID, message, actor string) {
-	if actor == "" {
-		actor = self
-	}
 	d.events.Record(app.Event{
 		ID: id, Severity: app.Info, Actor: actor, Message: message,
 		Attributes: map[string]string{

@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -22,6 +23,8 @@ const (
 	eventSegments = 2
 	// longestMessage bounds an event's message, which may quote an app's output.
 	longestMessage = 16 << 10
+	// self is the actor of what the daemon did unasked.
+	self = "roostd"
 )
 
 // Events is what happened, on disk: JSON, one event a line, in segments named by
@@ -130,7 +133,8 @@ type record struct {
 	Time       time.Time         `json:"time"`
 }
 
-// Record appends an event; a zero time becomes now. It waits for no reader. What
+// Record appends an event; a zero time becomes now, and one without an actor is
+// the daemon's own doing. It waits for no reader. What
 // cannot be written is logged and lost.
 func (e *Events) Record(ev app.Event) {
 	if ev.Time.IsZero() {
@@ -138,8 +142,8 @@ func (e *Events) Record(ev app.Event) {
 	}
 	token, _ := e.token(string(ev.Instance))
 	line, err := json.Marshal(record{
-		ev.ID, ev.App, ev.Instance, ev.Actor, ev.Severity, shorten(secret(token).hideText(ev.Message)),
-		hideAttributes(secret(token), ev.Attributes), ev.Time.UTC().Round(0),
+		ev.ID, ev.App, ev.Instance, cmp.Or(ev.Actor, self), ev.Severity, shorten(app.Redact(ev.Message, token)),
+		hideAttributes(token, ev.Attributes), ev.Time.UTC().Round(0),
 	})
 	if err == nil {
 		err = e.append(append(line, '\n'))
@@ -209,13 +213,13 @@ func shorten(s string) string {
 	return strings.ToValidUTF8(s[:longestMessage], "") + " …"
 }
 
-func hideAttributes(s secret, all map[string]string) map[string]string {
-	if s == "" || len(all) == 0 {
+func hideAttributes(token string, all map[string]string) map[string]string {
+	if token == "" {
 		return all
 	}
 	hidden := make(map[string]string, len(all))
 	for k, v := range all {
-		hidden[k] = s.hideText(v)
+		hidden[k] = app.Redact(v, token)
 	}
 	return hidden
 }

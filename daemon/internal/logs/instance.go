@@ -23,11 +23,11 @@ const drainTime = 2 * time.Second
 // openInstance looks at an instance's files; nothing is delivered of it yet.
 func (s *Store) openInstance(name, id string, streams []string) *instance {
 	in := &instance{app: name, id: id, first: math.MaxInt64}
-	token, _ := s.cfg.Token(id)
+	secret := secretOf(s.cfg.Token(id))
 	for _, stdx := range streams {
 		st := &stream{
 			files:    files{dir: s.instanceDir(name, id), name: stdx},
-			instance: in, token: s.cfg.Token, secret: secret(token),
+			instance: in, token: s.cfg.Token, secret: secret,
 		}
 		_ = st.list()
 		st.pos = st.first()

@@ -27,8 +27,9 @@ const (
 // Config is what a Store needs.
 type Config struct {
 	Dir string // --log-dir
-	// Token returns the pairing token of an instance; its text is shown to nobody.
-	// It must not block.
+	// Token returns the pairing token of an instance, "" for none; its text is shown
+	// to nobody. Where it is not known, nothing that may be one is shown. It must
+	// not block.
 	Token func(instance string) (token string, ok bool)
 	// Gone tells that no process of an instance is left, and therefore that it
 	// writes no more. Without it every instance may. It must not block.
@@ -52,7 +53,7 @@ func New(cfg Config) *Store {
 		cfg.Log = hclog.NewNullLogger()
 	}
 	if cfg.Token == nil {
-		cfg.Token = func(string) (string, bool) { return "", false }
+		cfg.Token = func(string) (string, bool) { return "", true }
 	}
 	if cfg.Gone == nil {
 		cfg.Gone = func(string) bool { return false }

@@ -80,9 +80,8 @@ func (s *stream) fill() (bool, error) {
 	if n <= 0 {
 		return false, nil
 	}
-	if s.secret == "" { // of a new instance it may not be known at once
-		token, _ := s.token(s.instance.id)
-		s.secret = secret(token)
+	if s.secret.unknown { // of a new instance it may not be known at once
+		s.secret = secretOf(s.token(s.instance.id))
 	}
 	s.addBatches(s.files.batches(got.start, at, at+n))
 	s.buf = s.buf[:len(s.buf)+int(n)]

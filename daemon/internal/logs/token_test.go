@@ -3,9 +3,16 @@ package logs
 import (
 	"strings"
 	"testing"
+
+	"github.com/roostd/roost/daemon/internal/app"
 )
 
 func TestRead_NeverShowsTheToken(t *testing.T) {
+	t.Run("known", func(t *testing.T) { testNeverShows(t, true) })
+	t.Run("unknown", func(t *testing.T) { testNeverShows(t, false) })
+}
+
+func testNeverShows(t *testing.T, known bool) {
 	for name, batches := range map[string][]string{
 		"in a line":       {"a " + token + " b\n"},
 		"over batches":    {"a " + token[:10], token[10:20], token[20:] + " b\n"},
@@ -18,6 +25,7 @@ func TestRead_NeverShowsTheToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := newDisk(t.TempDir())
 			s := d.store()
+			s.cfg.Token = func(string) (string, bool) { return token, known }
 			s.quiet = 0
 			var seen strings.Builder
 			cursor := ""
@@ -32,7 +40,10 @@ func TestRead_NeverShowsTheToken(t *testing.T) {
 				}
 			}
 			whole := strings.Join(batches, "")
-			want := strings.ReplaceAll(whole, token, redacted)
+			want := strings.ReplaceAll(whole, token, app.Redacted)
+			if !known {
+				want = strings.ReplaceAll(want, app.Redacted+app.Redacted, app.Redacted)
+			}
 			if name == "cut at the end" {
 				want = "a ***"
 			}
@@ -53,6 +64,35 @@ func TestRead_NeverShowsTheToken(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The token of a new instance comes with the answer to its launch, which its
+// first output may overtake.
+func TestRead_TheTokenBecomesKnown(t *testing.T) {
+	const sum = "d41d8cd98f00b204e9800998ecf8427e" // looks like one
+	d := newDisk(t.TempDir())
+	d.write(t, "i1", Stdout, token+" "+sum+"\n")
+	s := d.store()
+	known := false
+	s.cfg.Token = func(string) (string, bool) { return token, known }
+	first := read(t, s, Query{})
+	if got := text(first); got != "*** ***\n" {
+		t.Errorf("unknown: %q", got)
+	}
+	known = true
+	if got := text(read(t, s, Query{})); got != "*** "+sum+"\n" {
+		t.Errorf("known: %q", got)
+	}
+}
+
+func TestSecret_UnknownHidesNoMoreThanItMust(t *testing.T) {
+	const words = "deadbeef 0123456789 2026-11-23 8f14e45f-ceea-467a-9575-1b1e2f5f7a3c ABCDEF0123456789ABCDEF0123456789\n"
+	if got := string(secretOf("", false).hide([]byte(words), false)); got != words {
+		t.Errorf("got %q", got)
+	}
+	if got := string(secretOf("", true).hide([]byte(token), true)); got != token {
+		t.Errorf("an instance that has none: %q", got)
 	}
 }
 
