@@ -100,7 +100,9 @@ func fromEnvironment(fs *pflag.FlagSet) error {
 	fs.VisitAll(func(f *pflag.Flag) {
 		name := "ROOST_PROXY_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		value, ok := os.LookupEnv(name)
-		if !ok || f.Changed {
+		// --help and --version are cobra's, and no settings: images often say
+		// ROOST_PROXY_VERSION and mean something else.
+		if !ok || f.Changed || f.Name == "help" || f.Name == "version" {
 			return
 		}
 		if err := fs.Set(f.Name, value); err != nil {

@@ -13,8 +13,10 @@ func TestFlags(t *testing.T) {
 	t.Setenv("ROOST_PROXY_DRAIN_TIMEOUT", "5s")
 	t.Setenv("ROOST_PROXY_LISTEN", "127.0.0.1:1,127.0.0.1:2")
 	t.Setenv("ROOST_PROXY_TRUSTED_PROXIES", "10.0.0.0/8")
+	t.Setenv("ROOST_PROXY_VERSION", "1.2") // as images name what is in them
 	var f flags
 	c := command(&f)
+	c.InitDefaultVersionFlag()
 	if err := c.ParseFlags([]string{"--trusted-proxies", "192.0.2.1", "--trusted-proxies=::/64", "--access-log-format", "combined"}); err != nil {
 		t.Fatal(err)
 	}

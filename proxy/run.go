@@ -1,16 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
 	"github.com/roostd/roost/internal/rpc"
@@ -142,9 +146,13 @@ func (s *service) awaitApps(ctx context.Context) {
 
 // listen opens all addresses, or none.
 func listen(addresses []string) ([]net.Listener, error) {
+	// Keep-alive is set once for a listener, whose connections inherit it: set by
+	// package net it costs each of them four system calls.
+	c := net.ListenConfig{KeepAlive: -1, Control: keepAlive}
+	c.SetMultipathTCP(false)
 	var listeners []net.Listener
 	for _, address := range addresses {
-		l, err := net.Listen("tcp", address)
+		l, err := c.Listen(context.Background(), "tcp", address)
 		if err != nil {
 			closeAll(listeners)
 			return nil, fmt.Errorf("--listen %s: %w", address, err)
@@ -152,6 +160,27 @@ func listen(addresses []string) ([]net.Listener, error) {
 		listeners = append(listeners, l)
 	}
 	return listeners, nil
+}
+
+// A client that has vanished is noticed after a minute or two, even where the
+// proxy has nothing to send it.
+const (
+	keepAliveIdle     = 60 // seconds
+	keepAliveInterval = 15 // seconds
+	keepAliveProbes   = 4
+)
+
+func keepAlive(_, _ string, c syscall.RawConn) error {
+	var err error
+	control := c.Control(func(fd uintptr) {
+		err = errors.Join(
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1),
+			unix.SetsockoptInt(int(fd), unix.SOL_TCP, unix.TCP_KEEPIDLE, keepAliveIdle),
+			unix.SetsockoptInt(int(fd), unix.SOL_TCP, unix.TCP_KEEPINTVL, keepAliveInterval),
+			unix.SetsockoptInt(int(fd), unix.SOL_TCP, unix.TCP_KEEPCNT, keepAliveProbes),
+		)
+	})
+	return cmp.Or(control, err)
 }
 
 func closeAll(listeners []net.Listener) {

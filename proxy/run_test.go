@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 
 	roostv1 "github.com/roostd/roost/gen/roost/v1"
@@ -276,6 +277,40 @@ func TestRun_FailedInstanceIsNamedAndReported(t *testing.T) {
 	f := m.GetFailure()
 	if f.GetApp() != "shop" || f.GetInstance() != "dead" || f.GetKind() != roostv1.FailureKind_FAILURE_KIND_REFUSED {
 		t.Errorf("reported %v", f)
+	}
+}
+
+// TestListen_ConnectionsHaveKeepAlive: they inherit it, so that a client that
+// vanished while it was owed nothing is noticed.
+func TestListen_ConnectionsHaveKeepAlive(t *testing.T) {
+	listeners, err := listen([]string{"127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(listeners)
+	client, err := net.Dial("tcp", listeners[0].Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	c, err := listeners[0].Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = raw.Control(func(fd uintptr) {
+		on, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE)
+		idle, _ := unix.GetsockoptInt(int(fd), unix.SOL_TCP, unix.TCP_KEEPIDLE)
+		if on != 1 || idle != keepAliveIdle {
+			t.Errorf("keep-alive %d, after %d s", on, idle)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -3,7 +3,6 @@ package forward
 import (
 	"errors"
 	"io"
-	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -61,9 +60,6 @@ func (x *exchange) switchProtocols() {
 	x.save()
 	c.wait(phaseTunnel)
 	c.sock.write.stalled, x.peer.write.stalled = nil, nil // no time limits from here on
-	if tc, ok := c.sock.nc.(*net.TCPConn); ok {
-		_ = tc.SetKeepAlive(true) // nothing else would notice a client that vanished
-	}
 	if _, err := c.sock.send(x.out, nil, nil); err != nil {
 		discard(&t.down.buf)
 		discard(&t.up.buf)
