@@ -250,6 +250,8 @@ func TestCommand_Usage(t *testing.T) {
 		"a bad range":         {[]string{"--port-range", "9"}, "--port-range"},
 		"a bad level":         {[]string{"--log-level", "loud"}, "--log-level"},
 		"a bad format":        {[]string{"--log-format", "xml"}, "--log-format"},
+		"no socket":           {[]string{"--socket", ""}, "--socket"},
+		"no state dir":        {[]string{"--state-dir", ""}, "--state-dir"},
 		"no starts":           {[]string{"--start-parallelism", "0"}, "--start-parallelism"},
 		"a long socket":       {[]string{"--socket", "/" + strings.Repeat("x", 120)}, "107"},
 		"keeper, an argument": {[]string{"keeper", "x"}, "unknown command"},
@@ -266,6 +268,13 @@ func TestCommand_TheEnvironmentNamesFlagsAndTheFlagWins(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := execute(t, "--port-range", "flag"); err == nil || !strings.Contains(err.Error(), `"flag"`) {
+		t.Errorf("got %v", err)
+	}
+	// What is no setting of the daemon: the version that an image or a unit notes down.
+	t.Setenv("ROOSTD_VERSION", "1.2")
+	t.Setenv("ROOSTD_HELP", "see the wiki")
+	t.Setenv("ROOSTD_SOCKET", "") // as an empty line of a unit's environment has it: not set
+	if _, err := execute(t, "--port-range", "flag"); err == nil || strings.Contains(err.Error(), "ROOSTD_") {
 		t.Errorf("got %v", err)
 	}
 	t.Setenv("ROOSTD_START_PARALLELISM", "many")

@@ -143,13 +143,14 @@ func keeperCommand() *cobra.Command {
 	return c
 }
 
-// fromEnvironment sets the flags that are not on the command line.
+// fromEnvironment sets the flags that are not on the command line. An empty
+// variable counts as none.
 func fromEnvironment(fs *pflag.FlagSet) error {
 	var faults []error
 	fs.VisitAll(func(f *pflag.Flag) {
 		name := "ROOSTD_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		value, ok := os.LookupEnv(name)
-		if !ok || f.Changed {
+		value := os.Getenv(name)
+		if value == "" || f.Changed || f.Name == "help" || f.Name == "version" {
 			return
 		}
 		if err := fs.Set(f.Name, value); err != nil {
@@ -180,8 +181,11 @@ func defaultStateDir() string {
 // parse makes a config of the flags' words. Folders become absolute: apps and the
 // keeper live in others.
 func (f *flags) parse() (err error) {
-	if f.stateDir == "" {
-		return errors.New("--state-dir: this user has no home folder: name one")
+	switch {
+	case f.stateDir == "":
+		return errors.New("--state-dir: none is given, and this user has no home folder: name one")
+	case f.socket == "":
+		return errors.New("--socket: it has no path: name one")
 	}
 	if f.startParallelism < 1 {
 		return fmt.Errorf("--start-parallelism: %d is too few: at least 1", f.startParallelism)

@@ -3,8 +3,13 @@
 // The keeper writes: <dir>/<app>/<instance>/<stream>.<offset of its first byte>
 // is a segment, exactly the app's bytes, and beside it .idx says when which of
 // them came. All the rest is made by the reader: lines, the order of the two
-// streams, cursors, the redacted token. Readers pull from the files, so a slow
-// one holds up nobody and nothing is kept for it.
+// streams, cursors, the redacted token.
+//
+// Readers pull from the files, at the pace that their client reads: a slow one
+// holds up nobody, nothing is kept for it, and it misses nothing as long as what
+// it has still to read is not deleted. Output is not deleted; of events the newest
+// 8 to 16 MiB are kept, and a reader that these overtake is told so by
+// app.OutOfRange.
 package logs
 
 import (
