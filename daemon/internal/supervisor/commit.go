@@ -23,7 +23,7 @@ func (s *Supervisor) commitRollout(ctx context.Context, name, rollout string, ch
 				s.cfg.Log.Error("state not written", "app", name, "error", err)
 				return nil, err
 			}
-			return &e.versioned, nil
+			return new(e.versioned), nil // a copy: the entry is this goroutine's
 		})
 		switch {
 		case err == nil && v != nil:

@@ -333,6 +333,28 @@ func TestApply_IsCompleteOnceEveryProxyHasItAndTheOldOnesAreGone(t *testing.T) {
 	})
 }
 
+func TestApply_IsCompleteOnlyWithTheNewestRevision(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.proxies.acknowledge("web", 0)
+		rollout := r.apply(spec("web"))[0].Rollout
+		routes, _ := r.proxies.Current("web")
+		if _, f := r.activate("web"); f != nil {
+			t.Fatal(f)
+		}
+		newest, _ := r.proxies.Current("web")
+		if newest.Revision == routes.Revision {
+			t.Fatal("an instance came and the set is the same")
+		}
+		r.proxies.acknowledge("web", routes.Revision)
+		r.pass(time.Minute)
+		if r.rollout(rollout).Phase.Done() {
+			t.Fatal("complete with a revision that is not the newest any more")
+		}
+		r.proxies.acknowledge("web", newest.Revision)
+		r.ends(rollout, app.RolloutComplete)
+	})
+}
+
 func TestApply_ServingIsWrittenDownBeforeTheLastOldOneDrains(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.up(spec("web", version("1")))

@@ -17,6 +17,8 @@ type fakeProxies struct {
 	history  []app.EndpointSet
 	inFlight map[app.InstanceID]int
 	held     bool // they do not acknowledge
+	lagging  bool // they have acknowledged no revision above the acked one
+	acked    map[string]uint64
 	idle     time.Time
 	busy     bool
 	synced   bool
@@ -76,8 +78,14 @@ func (f *fakeProxies) wait(ctx context.Context, holds func() bool) error {
 	}
 }
 
-func (f *fakeProxies) WaitApplied(ctx context.Context, _ string, _ uint64) error {
-	return f.wait(ctx, func() bool { return true })
+func (f *fakeProxies) WaitApplied(ctx context.Context, name string, revision uint64) error {
+	return f.wait(ctx, func() bool { return !f.lagging || f.acked[name] >= revision })
+}
+
+// acknowledge makes the proxies have everything of an app up to a revision, and
+// no more.
+func (f *fakeProxies) acknowledge(name string, revision uint64) {
+	f.update(func() { f.lagging, f.acked = true, map[string]uint64{name: revision} })
 }
 
 func (f *fakeProxies) WaitDrained(ctx context.Context, name string, id app.InstanceID, revision uint64) error {

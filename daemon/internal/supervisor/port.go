@@ -50,6 +50,14 @@ func (i *instance) portOwner() (owner string, busy bool) {
 	return i.cfg.Prober.PortOwner(i.launch.Port)
 }
 
+// adoptPort takes the port that a recovered instance has: only those that
+// releasePort gives back, or nobody would get them again.
+func (i *instance) adoptPort() {
+	if i.dynamicPort() && i.launch.Port != 0 {
+		i.ports.adopt(i.launch.Port)
+	}
+}
+
 // releasePort gives a dynamic port back.
 func (i *instance) releasePort() {
 	if i.dynamicPort() && i.launch.Port != 0 {

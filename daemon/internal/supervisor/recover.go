@@ -213,8 +213,8 @@ func (c *controller) takeOverMember(f *found) {
 	}
 	c.noteConditions(f.info.Conditions)
 	c.members = append(c.members, m)
-	c.ports.adopt(l.Port)
 	i := c.instance(m)
+	i.adoptPort()
 	c.wg.Go(func() { i.resume(c.ctx, f.Process, f.address, f.passed) })
 }
 

@@ -239,6 +239,7 @@ func (c *controller) showRollout(phase app.RolloutPhase, message, output string)
 	}
 	for _, m := range c.members {
 		switch {
+		case !m.live() && r.replaces(m): // a new one that failed makes way for nobody
 		case !m.live():
 			shown.Draining++
 		case m.Phase == app.PhaseReady && (r.kind == rollRun || r.replaces(m)):
