@@ -114,6 +114,9 @@ func (h *host) close() {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
+	if log, err := os.ReadFile(filepath.Join(h.dir, "state", "keeper.log")); err == nil && contains(string(log), "WARNING: DATA RACE") {
+		h.Errorf("the keeper has a data race\n%s", log)
+	}
 	_ = os.RemoveAll(h.dir)
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -48,8 +49,14 @@ func build(dir string) error {
 		"roostd": "daemon", "roost-exec": "daemon/exec", "roost-proxy": "proxy", "roostctl": "ctl",
 		"testapp": "internal/e2e/testapp",
 	} {
-		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, name), "github.com/roostd/roost/"+pkg)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		args := []string{"build", "-o", filepath.Join(dir, name), "github.com/roostd/roost/" + pkg}
+		env := append(os.Environ(), "CGO_ENABLED=0")
+		if os.Getenv("ROOST_E2E_RACE") != "" && name != "roost-exec" && name != "testapp" {
+			// The programs themselves look for races: slow, so only where it is asked for.
+			args, env = slices.Insert(args, 1, "-race"), os.Environ()
+		}
+		cmd := exec.Command("go", args...)
+		cmd.Env = env
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("building %s: %w\n%s", name, err, out)
 		}

@@ -61,6 +61,9 @@ func startBy(t testing.TB, by []string, name string, args ...string) *program {
 	t.Cleanup(func() {
 		p.signal(syscall.SIGKILL)
 		<-p.exited
+		if contains(p.output(), "WARNING: DATA RACE") {
+			t.Errorf("%s has a data race", name)
+		}
 		if t.Failed() || testing.Verbose() {
 			t.Logf("--- log of %s, pid %d\n%s", name, p.cmd.Process.Pid, p.output())
 		}

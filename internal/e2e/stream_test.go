@@ -9,6 +9,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -80,6 +82,10 @@ func TestStream_EventsAreFlushedAndAnAbortIsTold(t *testing.T) {
 	h.eventually("the request is in flight", func() bool { return h.live("web")[0].InFlight == 1 })
 	c.close()
 	h.eventually("the app is told of this one", func() bool { return h.get("web", "/gone").body == "2\n" })
+	h.eventually("the access log tells both", func() bool {
+		b, err := os.ReadFile(filepath.Join(h.dir, "access.log"))
+		return err == nil && strings.Count(string(b), `"status":499`) >= 1 && strings.Count(string(b), `/sse`) == 1
+	})
 }
 
 func TestStream_ExpectContinue(t *testing.T) {
