@@ -214,7 +214,7 @@ func (r *reporter) send(ctx, live context.Context, s reportStream) error {
 }
 
 func (r *reporter) sendLoads(s reportStream, sent *loads, only map[string]bool) error {
-	m := sent.next(r.link.Registry().Loads(), only)
+	m := sent.next(r.link.view.loads(), only)
 	if m == nil {
 		return nil
 	}

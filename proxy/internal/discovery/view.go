@@ -109,6 +109,14 @@ func (v *view) remove(names []string) {
 	v.changed()
 }
 
+// loads returns the load of all apps. A revision that it shows has its routes in
+// the table already: the daemon, and who waits for it, counts on them from then on.
+func (v *view) loads() []backend.Load {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.registry.Loads()
+}
+
 // publish makes the table of routes anew. The caller holds mu.
 func (v *view) publish() {
 	var entries []route.Entry[*backend.Pool]
