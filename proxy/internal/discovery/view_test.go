@@ -19,7 +19,7 @@ func TestView_NoLoadIsReadBeforeItsRoutesAreThere(t *testing.T) {
 		go func() { read <- v.loads() }()
 		select {
 		case <-read:
-			t.Error("a load was read while the routes were not")
+			t.Fatal("a load was read while the routes were not there")
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
