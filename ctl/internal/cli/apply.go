@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -74,9 +75,20 @@ func (p *program) apply(ctx context.Context, paths []string, o applyOptions) err
 		return p.refused(ctx, src, err)
 	}
 	p.warn(src, resp)
+	if p.forPrograms() { // who reads the answer as one wants it with what came of it
+		failed := p.waitApplied(ctx, resp)
+		for _, r := range resp.GetResults() {
+			r.App = p.settled(ctx, r.GetApp())
+		}
+		return errors.Join(p.printApplied(resp, false), failed)
+	}
 	if err := p.printApplied(resp, false); err != nil {
 		return err
 	}
+	return p.waitApplied(ctx, resp)
+}
+
+func (p *program) waitApplied(ctx context.Context, resp *roostv1.ApplyAppsResponse) error {
 	var list []pending
 	for _, r := range resp.GetResults() {
 		list = append(list, pending{r.GetName(), r.GetRolloutId()})

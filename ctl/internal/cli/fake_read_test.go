@@ -136,8 +136,10 @@ func (f *fakeDaemon) ReadEvents(req *roostv1.ReadEventsRequest, s roostv1.EventS
 }
 
 func (f *fakeDaemon) GetInfo(context.Context, *roostv1.GetInfoRequest) (*roostv1.GetInfoResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return &roostv1.GetInfoResponse{
-		Version: "v1", KeeperVersion: "v1", Pid: 10, KeeperPid: 11, StartTime: timestamppb.New(began()), Epoch: 3, StateDir: "/var/lib/roost", LogDir: "/var/log/roost",
+		Version: "v1", KeeperVersion: "v1", Pid: 10 + f.restarts, KeeperPid: 11, StartTime: timestamppb.New(began()), Epoch: 3, StateDir: "/var/lib/roost", LogDir: "/var/log/roost",
 		Socket: "/run/roost/roostd.sock", Caller: "uid 0 (root)", Roles: []string{"admin"},
 		Abilities: []*roostv1.Ability{{Name: "cgroup-kill", Available: true, Detail: "v2"}, {Name: "memory-limit", Detail: "no controller"}},
 		Proxies:   []*roostv1.ProxyInfo{{Id: "p1", Connected: true, Version: "v1", Pid: 12}},
@@ -151,7 +153,13 @@ func (f *fakeDaemon) Shutdown(_ context.Context, req *roostv1.ShutdownRequest) (
 	if err != nil {
 		return nil, err
 	}
-	go f.shutdown()
+	if f.comesBack {
+		f.mu.Lock()
+		f.restarts++
+		f.mu.Unlock()
+	} else {
+		go f.shutdown()
+	}
 	if req.GetDetach() {
 		return &roostv1.ShutdownResponse{Left: 2}, nil
 	}

@@ -19,11 +19,9 @@ import (
 )
 
 // fakeDaemon is a daemon in memory. What it answers are copies: gRPC reads them
-// after the lock is gone.
-// What an app does is in its command's first
-// word: "fail" fails its rollouts, "hang" never ends them,
-// "warn" gets a warning, "superseded" is taken over, "cut" loses its first
-// watch; anything else runs.
+// after the lock is gone. What an app does is in its command's first word: "fail"
+// fails its rollouts, "hang" never ends them, "warn" gets a warning, "superseded"
+// is taken over, "cut" loses its first watch; anything else runs.
 type fakeDaemon struct {
 	roostv1.UnimplementedAppServiceServer
 	roostv1.UnimplementedInstanceServiceServer
@@ -39,7 +37,10 @@ type fakeDaemon struct {
 	events   []*roostv1.Event
 	cuts     map[string]bool // rollouts whose next watch is cut
 	denied   bool
-	shutdown func()
+	// comesBack has a shutdown followed by a start that nobody sees between them.
+	comesBack bool
+	restarts  int32
+	shutdown  func()
 }
 
 func newFakeDaemon() *fakeDaemon {
@@ -231,8 +232,9 @@ func (f *fakeDaemon) write(name string, change func(*roostv1.App)) (*roostv1.App
 		return nil, "", err
 	}
 	change(a)
-	id := f.begin(a)
-	return proto.CloneOf(a), id, nil
+	before := proto.CloneOf(a) // the answer does not wait for what follows
+	before.State, before.Ready = roostv1.AppState_APP_STATE_STARTING, 0
+	return before, f.begin(a), nil
 }
 
 func (f *fakeDaemon) StartApp(_ context.Context, req *roostv1.StartAppRequest) (*roostv1.StartAppResponse, error) {

@@ -30,6 +30,7 @@ func (p *program) recycle(ctx context.Context, args []string) error {
 	if err := p.wait(ctx, pending{args[0], resp.GetRolloutId()}); err != nil {
 		return err
 	}
+	resp.App = p.settled(ctx, resp.GetApp())
 	return p.print(resp, args[0], func() error {
 		switch {
 		case resp.GetRolloutId() == "":

@@ -36,6 +36,7 @@ func (p *program) rollback(ctx context.Context, app string, to int64) error {
 	if err := p.wait(ctx, pending{app, resp.GetRolloutId()}); err != nil {
 		return err
 	}
+	resp.App = p.settled(ctx, resp.GetApp())
 	return p.print(resp, app, func() error {
 		now := resp.GetApp().GetDesiredGeneration()
 		switch {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -57,6 +58,14 @@ daemon, proxy and apps in this one terminal.`,
 	f.DurationVar(&p.flags.timeout, "timeout", 0, "give up waiting after this long; the change goes on (default: never)")
 	p.complete(root, "output", fixed("table", "wide", "json", "yaml", "name"))
 	p.addCommands(root)
+	root.InitDefaultHelpCmd()
+	help, _, _ := root.Find([]string{"help"})
+	help.Args = func(_ *cobra.Command, args []string) error {
+		if about, _, _ := root.Find(args); len(args) > 0 && about == root {
+			return unknownVerb(root, args[0])
+		}
+		return nil
+	}
 	return root
 }
 
@@ -122,7 +131,21 @@ func (p *program) flagError(c *cobra.Command, err error) error {
 	if !c.HasParent() && len(p.Args) > 0 && !strings.HasPrefix(p.Args[0], "-") {
 		return unknownVerb(c, p.Args[0]) // its flags belong to a command that is not there
 	}
+	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return usage("--%s %q is not %s: see %s --help", e.GetFlag().Name, e.GetValue(), kindOf(e.GetFlag()), c.CommandPath())
+	}
 	return usage("%v: see %s --help", err, c.CommandPath())
+}
+
+// kindOf says what a flag takes.
+func kindOf(f *pflag.Flag) string {
+	switch f.Value.Type() {
+	case "duration":
+		return "a duration such as 30s"
+	case "bool":
+		return "true or false"
+	}
+	return "a whole number"
 }
 
 // takes checks how many arguments a command is given.
@@ -164,6 +187,11 @@ func (p *program) print(msg messager, name string, people func() error) error {
 func (p *program) say(format string, args ...any) { fmt.Fprintf(p.Stdout, format+"\n", args...) }
 func (p *program) note(format string, args ...any) {
 	fmt.Fprintf(p.Stderr, format+"\n", args...)
+}
+
+// forPrograms reports whether what is printed is read by a program.
+func (p *program) forPrograms() bool {
+	return p.format == render.FormatJSON || p.format == render.FormatYAML
 }
 
 func (p *program) wide() bool { return p.format == render.FormatWide }

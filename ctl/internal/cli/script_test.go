@@ -168,6 +168,8 @@ func fakeCommand(ts *testscript.TestScript, _ bool, args []string) {
 		f.mu.Lock()
 		f.denied = true
 		f.mu.Unlock()
+	case "comes-back":
+		f.comesBack = true
 	case "wrote": // APP INSTANCE STREAM TEXT
 		text, err := strconv.Unquote(`"` + args[4] + `"`)
 		ts.Check(err)

@@ -28,12 +28,16 @@ with. With --detach apps go on under the keeper, and the next daemon finds them.
 }
 
 func (p *program) shutdown(ctx context.Context, detach bool) error {
+	before, err := p.system().GetInfo(ctx, &roostv1.GetInfoRequest{})
+	if err != nil {
+		return err
+	}
 	resp, err := p.system().Shutdown(ctx, &roostv1.ShutdownRequest{Detach: detach})
 	if err != nil {
 		return err
 	}
 	if !p.flags.noWait {
-		if err := p.untilGone(ctx); err != nil {
+		if err := p.untilGone(ctx, before.GetPid()); err != nil {
 			return err
 		}
 	}
@@ -47,12 +51,16 @@ func (p *program) shutdown(ctx context.Context, detach bool) error {
 	})
 }
 
-// untilGone returns when nobody answers at the daemon's socket any more.
-func (p *program) untilGone(ctx context.Context) error {
+// untilGone returns when a daemon does not answer at its socket any more: nobody
+// does, or another, as a service manager may start one at once.
+func (p *program) untilGone(ctx context.Context, pid int32) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		_, err := p.system().GetInfo(ctx, &roostv1.GetInfoRequest{})
+		now, err := p.system().GetInfo(ctx, &roostv1.GetInfoRequest{})
+		if err == nil && now.GetPid() != pid {
+			return nil
+		}
 		if _, gone := errors.AsType[*rpc.UnreachableError](rpc.Explain(p.daemon(), err)); gone {
 			return nil
 		}

@@ -28,6 +28,7 @@ func (p *program) stop(ctx context.Context, args []string) error {
 	if err := p.wait(ctx, pending{args[0], resp.GetRolloutId()}); err != nil {
 		return err
 	}
+	resp.App = p.settled(ctx, resp.GetApp())
 	return p.print(resp, args[0], func() error {
 		if p.begun(resp.GetRolloutId()) {
 			p.say("%s is stopping", args[0])

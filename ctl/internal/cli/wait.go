@@ -55,6 +55,19 @@ func (p *program) wait(ctx context.Context, list ...pending) error {
 	return p.waitError(ctx, all)
 }
 
+// settled returns an app of a write's answer as it has become since, for programs
+// that read the answer after the wait. Where that cannot be told, the answer stays.
+func (p *program) settled(ctx context.Context, a *roostv1.App) *roostv1.App {
+	if p.flags.noWait || !p.forPrograms() || a == nil {
+		return a
+	}
+	resp, err := p.apps().GetApp(ctx, &roostv1.GetAppRequest{Name: a.GetName()})
+	if err != nil {
+		return a
+	}
+	return resp.GetApp()
+}
+
 // appError is why the wait for an app did not end well.
 type appError struct {
 	app string
