@@ -177,8 +177,8 @@ func TestLimits_PidsAndCPU(t *testing.T) {
 func TestCheck_SaysWhatOnlyTheHostCan(t *testing.T) {
 	f := newFixture(t, "")
 	good := f.spec("").Spec
-	if v := f.client.Check(good); len(v) != 0 {
-		t.Errorf("a good spec: %v", v)
+	if faults, warnings := f.client.Check(good); len(faults)+len(warnings) != 0 {
+		t.Errorf("a good spec: %v, %v", faults, warnings)
 	}
 	for field, change := range map[string]func(*app.Spec){
 		"command":            func(s *app.Spec) { s.Command = []string{"no-such-program"} },
@@ -191,11 +191,39 @@ func TestCheck_SaysWhatOnlyTheHostCan(t *testing.T) {
 	} {
 		s := good
 		change(&s)
-		if v := f.client.Check(s); len(v) != 1 || v[0].Field != field {
-			t.Errorf("%s: %v", field, v)
+		if faults, v := f.client.Check(s); len(faults) != 0 || len(v) != 1 || v[0].Field != field {
+			t.Errorf("%s: %v, refused for %v", field, v, faults)
 		}
+	}
+	both := good
+	both.Command, both.User = []string{"no-such-program"}, "no-such-user"
+	if _, v := f.client.Check(both); len(v) != 2 || v[0].Field != "user" || v[1].Field != "command" {
+		t.Errorf("user and command: %v", v)
 	}
 	if _, err := os.Stat(filepath.Join(f.state, "apps")); err == nil {
 		t.Error("a check made an app's home")
+	}
+}
+
+func TestCheck_RefusesWhatNoStartCouldDoWith(t *testing.T) {
+	f := newFixture(t, "")
+	deep, err := NewClient(ClientConfig{StateDir: f.state, RunDir: "/" + strings.Repeat("d", 90), Env: map[string]string{"PATH": "/usr/bin:/bin"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deep.Close()
+	secrets := filepath.Join(t.TempDir(), "env")
+	if err := os.WriteFile(secrets, []byte("KEY=1\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for field, change := range map[string]func(*app.Spec){
+		"listen.mode": func(s *app.Spec) { s.Listen.Mode = app.ListenUnix },
+		"command":     func(s *app.Spec) { s.EnvFiles = []string{secrets}; s.Command = []string{"/bin/echo", "${KEY}"} },
+	} {
+		s := f.spec("").Spec
+		change(&s)
+		if faults, warnings := deep.Check(s); len(faults) != 1 || faults[0].Field != field || len(warnings) != 0 {
+			t.Errorf("%s: refused for %v, warned of %v", field, faults, warnings)
+		}
 	}
 }

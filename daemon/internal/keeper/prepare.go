@@ -105,7 +105,7 @@ func (c *Client) prepare(l app.Launch) (*prepared, error) {
 	if err != nil {
 		return nil, &app.StartError{Step: "env", Message: err.Error(), Err: err}
 	}
-	secrets := slices.Sorted(maps.Keys(env.Secret))
+	secrets := env.SecretNames()
 	command, err := resolve.Lookup(s.Command, l.Dir, env.Values, secrets)
 	if err != nil {
 		return nil, &app.StartError{Step: "command", Message: err.Error(), Err: err}

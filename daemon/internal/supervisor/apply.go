@@ -60,7 +60,7 @@ func (s *Supervisor) apply(req ApplyRequest) ([]ApplyResult, error) {
 	if s.closing && !req.ValidateOnly {
 		return nil, shuttingDown("")
 	}
-	specs, dirs, err := s.checkSpecs(req)
+	specs, err := s.checkSpecs(req)
 	if err != nil {
 		return nil, err
 	}
@@ -68,8 +68,8 @@ func (s *Supervisor) apply(req ApplyRequest) ([]ApplyResult, error) {
 		return nil, err
 	}
 	var drafts []draft
-	for i, spec := range specs {
-		d, err := s.draft(spec, dirs[i], req)
+	for _, spec := range specs {
+		d, err := s.draft(spec, req)
 		if err != nil {
 			return nil, storing(spec.Name, err)
 		}
@@ -93,34 +93,44 @@ func (s *Supervisor) apply(req ApplyRequest) ([]ApplyResult, error) {
 	return results, nil
 }
 
-// checkSpecs returns the specs with their defaults and their folders with links
-// resolved, or every fault of all of them.
-func (s *Supervisor) checkSpecs(req ApplyRequest) (specs []app.Spec, dirs []string, err error) {
+// candidate is a spec that no fault was found in.
+type candidate struct {
+	app.Spec                 // with its defaults
+	dir      string          // its folder with links resolved
+	warnings []app.Violation // of this host; the start will fail with them
+}
+
+// checkSpecs returns the specs checked, or every fault of all of them.
+func (s *Supervisor) checkSpecs(req ApplyRequest) ([]candidate, error) {
+	var specs []candidate
 	var faults []app.Violation
 	if req.Prune && req.Manifest == "" {
 		faults = append(faults, app.Violation{Field: "manifest", Message: "prune needs the manifest's name: give it one with name:"})
 	}
 	seen := map[string]bool{}
 	for _, spec := range req.Specs {
-		spec = spec.WithDefaults()
-		found := spec.Validate()
-		dir := ""
+		c := candidate{Spec: spec.WithDefaults()}
+		found := c.Validate()
 		if seen[spec.Name] {
 			found = append(found, app.Violation{Field: "name", Message: "the app is given twice"})
 		}
 		seen[spec.Name] = true
 		if spec.Dir != "" && !slices.ContainsFunc(found, func(v app.Violation) bool { return v.Field == "dir" }) {
-			if dir, err = s.cfg.Launcher.ResolveDir(spec.Dir); err != nil {
+			var err error
+			if c.dir, err = s.cfg.Launcher.ResolveDir(spec.Dir); err != nil {
 				found = append(found, app.Violation{Field: "dir", Message: err.Error()})
 			}
 		}
+		if len(found) == 0 {
+			found, c.warnings = s.cfg.Launcher.Check(c.Spec)
+		}
 		faults = append(faults, prefixed(spec.Name, found)...)
-		specs, dirs = append(specs, spec), append(dirs, dir)
+		specs = append(specs, c)
 	}
 	if len(faults) > 0 {
-		return nil, nil, invalid(faults)
+		return nil, invalid(faults)
 	}
-	return specs, dirs, nil
+	return specs, nil
 }
 
 func prefixed(name string, list []app.Violation) []app.Violation {
@@ -163,8 +173,8 @@ func (s *Supervisor) checkEtag(name, etag string) error {
 }
 
 // draft works out what an apply does to one app.
-func (s *Supervisor) draft(spec app.Spec, dir string, req ApplyRequest) (draft, error) {
-	next, err := s.nextGeneration(spec.Name, dir, req.Actor, spec)
+func (s *Supervisor) draft(spec candidate, req ApplyRequest) (draft, error) {
+	next, err := s.nextGeneration(spec.Name, spec.dir, req.Actor, spec.Spec)
 	if err != nil {
 		return draft{}, err
 	}
@@ -239,8 +249,8 @@ func verifying(d draft, e *entry) draft {
 }
 
 // warnings is what only this host can say against a spec; the start will.
-func (s *Supervisor) warnings(spec app.Spec) []app.Violation {
-	found := s.cfg.Launcher.Check(spec)
+func (s *Supervisor) warnings(spec candidate) []app.Violation {
+	found := spec.warnings
 	port := spec.Listen.Port
 	if e := s.entries[spec.Name]; port != 0 && (e == nil || servingOf(e.Stored).Spec.Listen.Port != port) {
 		if owner, busy := s.cfg.Prober.PortOwner(port); busy {
@@ -253,11 +263,11 @@ func (s *Supervisor) warnings(spec app.Spec) []app.Violation {
 }
 
 // prune drafts the removal of the manifest's apps that are not among specs.
-func (s *Supervisor) prune(manifest string, specs []app.Spec) []draft {
+func (s *Supervisor) prune(manifest string, specs []candidate) []draft {
 	var drafts []draft
 	for _, name := range slices.Sorted(maps.Keys(s.entries)) {
 		e := s.entries[name]
-		named := slices.ContainsFunc(specs, func(spec app.Spec) bool { return spec.Name == name })
+		named := slices.ContainsFunc(specs, func(spec candidate) bool { return spec.Name == name })
 		if e.removed || named || e.Manifest != manifest {
 			continue
 		}

@@ -28,8 +28,9 @@ func TestApply_SaysAllFaultsAtOnceAndAppliesNothing(t *testing.T) {
 			spec("a", func(s *app.Spec) { s.Command = nil }),
 			spec("b"), spec("b"),
 			spec("c", instances(0)),
+			spec("d", func(s *app.Spec) { s.Listen.Mode = app.ListenUnix }), // for which this host is no good
 		}})
-		want := []string{"apps.a.command", "apps.b.name", "apps.c.instances", "apps.c.dir"}
+		want := []string{"apps.a.command", "apps.b.name", "apps.c.instances", "apps.c.dir", "apps.d.listen.mode"}
 		if app.KindOf(err) != app.Invalid || !reflect.DeepEqual(fields(err), want) {
 			t.Fatalf("%v: %v", err, fields(err))
 		}

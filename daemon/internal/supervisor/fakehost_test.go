@@ -132,11 +132,14 @@ func (h *fakeHost) link(dir, to string) {
 	h.dirs[dir] = to
 }
 
-func (h *fakeHost) Check(s app.Spec) []app.Violation {
+func (h *fakeHost) Check(s app.Spec) (faults, warnings []app.Violation) {
 	if s.Command[0] == "missing" {
-		return []app.Violation{{Field: "command", Message: "missing is not in PATH"}}
+		warnings = append(warnings, app.Violation{Field: "command", Message: "missing is not in PATH"})
 	}
-	return nil
+	if s.Listen.Mode == app.ListenUnix {
+		faults = append(faults, app.Violation{Field: "listen.mode", Message: "the path is too long"})
+	}
+	return faults, warnings
 }
 
 func (h *fakeHost) WaitReady(ctx context.Context, p Process, _ app.Launch) (string, error) {

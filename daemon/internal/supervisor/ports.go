@@ -18,9 +18,10 @@ type Launcher interface {
 	Recover(ctx context.Context) ([]Process, error)
 	// ResolveDir returns dir with its links resolved; it must be a directory.
 	ResolveDir(dir string) (string, error)
-	// Check returns what only this host can say against a spec: a missing
-	// command, an unknown user. It refuses nothing.
-	Check(s app.Spec) []app.Violation
+	// Check returns what only this host can say against a valid spec. Faults refuse
+	// it; warnings, a missing command or an unknown user, do not: the start will
+	// fail with them.
+	Check(s app.Spec) (faults, warnings []app.Violation)
 }
 
 // Process is one launched process tree; the interface lies in package app, which

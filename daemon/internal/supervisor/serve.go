@@ -72,7 +72,7 @@ func (i *instance) check(ctx context.Context, v *vigil) {
 func (v *vigil) end() {
 	if v.answers != nil {
 		v.cancel()
-		<-v.answers
+		<-v.answers //nolint:errcheck // of a check that was given up
 	}
 }
 

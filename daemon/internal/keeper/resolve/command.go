@@ -54,9 +54,16 @@ func expandArg(arg string, env map[string]string, secret []string) (string, erro
 		return v, ok
 	})
 	if leaked != "" {
-		return "", fmt.Errorf("${%s} is secret and cannot be part of a command, which every user of the host can see: have the app read its environment", leaked)
+		return "", &SecretError{leaked}
 	}
 	return s, err
+}
+
+// SecretError is of a secret variable in a command line.
+type SecretError struct{ Name string }
+
+func (e *SecretError) Error() string {
+	return "${" + e.Name + "} is secret and cannot be part of a command, which every user of the host can see: have the app read its environment"
 }
 
 // find returns the program that a name means.

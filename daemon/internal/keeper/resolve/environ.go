@@ -121,6 +121,9 @@ func (c *composer) expand(name, raw string) (value string, secret bool, err erro
 	return value, secret, nil
 }
 
+// SecretNames returns the names of the secret variables, sorted.
+func (e Env) SecretNames() []string { return slices.Sorted(maps.Keys(e.Secret)) }
+
 // List returns the environment as NAME=VALUE, sorted.
 func (e Env) List() []string {
 	list := make([]string, 0, len(e.Values))
