@@ -78,7 +78,7 @@ func (p *program) apply(ctx context.Context, paths []string, o applyOptions) err
 	if p.forPrograms() { // who reads the answer as one wants it with what came of it
 		failed := p.waitApplied(ctx, resp)
 		for _, r := range resp.GetResults() {
-			r.App = p.settled(ctx, r.GetApp())
+			p.settle(ctx, r.GetApp())
 		}
 		return errors.Join(p.printApplied(resp, false), failed)
 	}

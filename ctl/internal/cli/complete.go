@@ -5,14 +5,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/proto"
 
 	roostv1 "github.com/roostd/roost/gen/roost/v1"
 
 	"github.com/roostd/roost/ctl/internal/manifest"
 )
-
-type messager = proto.Message
 
 type completion = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective)
 

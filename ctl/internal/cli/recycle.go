@@ -27,11 +27,7 @@ func (p *program) recycle(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.wait(ctx, pending{args[0], resp.GetRolloutId()}); err != nil {
-		return err
-	}
-	resp.App = p.settled(ctx, resp.GetApp())
-	return p.print(resp, args[0], func() error {
+	return p.finish(ctx, args[0], resp, func() {
 		switch {
 		case resp.GetRolloutId() == "":
 			p.say("%s has no instances: nothing to recycle", args[0])
@@ -41,6 +37,5 @@ func (p *program) recycle(ctx context.Context, args []string) error {
 			p.say("%s is recycled: %s of generation %d", args[0],
 				render.Count(int(resp.GetApp().GetInstances()), "instance"), resp.GetApp().GetDesiredGeneration())
 		}
-		return nil
 	})
 }

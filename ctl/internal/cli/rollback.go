@@ -33,11 +33,7 @@ func (p *program) rollback(ctx context.Context, app string, to int64) error {
 	if err != nil {
 		return err
 	}
-	if err := p.wait(ctx, pending{app, resp.GetRolloutId()}); err != nil {
-		return err
-	}
-	resp.App = p.settled(ctx, resp.GetApp())
-	return p.print(resp, app, func() error {
+	return p.finish(ctx, app, resp, func() {
 		now := resp.GetApp().GetDesiredGeneration()
 		switch {
 		case p.begun(resp.GetRolloutId()):
@@ -47,6 +43,5 @@ func (p *program) rollback(ctx context.Context, app string, to int64) error {
 		default:
 			p.say("%s is rolled back, as generation %d", app, now)
 		}
-		return nil
 	})
 }

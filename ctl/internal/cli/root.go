@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/roostd/roost/ctl/internal/manifest"
 	"github.com/roostd/roost/ctl/internal/render"
@@ -171,7 +172,7 @@ func (p *program) run(do func(ctx context.Context, args []string) error) func(*c
 }
 
 // print writes a result: the message for programs, its name, or what people read.
-func (p *program) print(msg messager, name string, people func() error) error {
+func (p *program) print(msg proto.Message, name string, people func() error) error {
 	if done, err := render.Message(p.Stdout, p.format, msg); done {
 		return err
 	}

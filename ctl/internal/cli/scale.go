@@ -31,16 +31,11 @@ func (p *program) scale(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.wait(ctx, pending{args[0], resp.GetRolloutId()}); err != nil {
-		return err
-	}
-	resp.App = p.settled(ctx, resp.GetApp())
-	return p.print(resp, args[0], func() error {
+	return p.finish(ctx, args[0], resp, func() {
 		if p.begun(resp.GetRolloutId()) {
 			p.say("%s is being scaled to %s", args[0], render.Count(int(n), "instance"))
 		} else {
 			p.say("%s is scaled to %s", args[0], render.Count(int(n), "instance"))
 		}
-		return nil
 	})
 }

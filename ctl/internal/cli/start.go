@@ -26,17 +26,12 @@ func (p *program) start(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.wait(ctx, pending{args[0], resp.GetRolloutId()}); err != nil {
-		return err
-	}
-	resp.App = p.settled(ctx, resp.GetApp())
-	return p.print(resp, args[0], func() error {
+	return p.finish(ctx, args[0], resp, func() {
 		if p.begun(resp.GetRolloutId()) {
 			p.say("%s is starting", args[0])
 		} else {
 			p.say("%s is started: %s", args[0], render.Count(int(resp.GetApp().GetInstances()), "instance"))
 		}
-		return nil
 	})
 }
 

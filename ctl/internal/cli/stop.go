@@ -25,16 +25,11 @@ func (p *program) stop(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.wait(ctx, pending{args[0], resp.GetRolloutId()}); err != nil {
-		return err
-	}
-	resp.App = p.settled(ctx, resp.GetApp())
-	return p.print(resp, args[0], func() error {
+	return p.finish(ctx, args[0], resp, func() {
 		if p.begun(resp.GetRolloutId()) {
 			p.say("%s is stopping", args[0])
 		} else {
 			p.say("%s is stopped", args[0])
 		}
-		return nil
 	})
 }

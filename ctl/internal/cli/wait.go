@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	roostv1 "github.com/roostd/roost/gen/roost/v1"
 
@@ -55,17 +56,32 @@ func (p *program) wait(ctx context.Context, list ...pending) error {
 	return p.waitError(ctx, all)
 }
 
-// settled returns an app of a write's answer as it has become since, for programs
-// that read the answer after the wait. Where that cannot be told, the answer stays.
-func (p *program) settled(ctx context.Context, a *roostv1.App) *roostv1.App {
+// answer is what the daemon says to a write to one app.
+type answer interface {
+	proto.Message
+	GetApp() *roostv1.App
+	GetRolloutId() string
+}
+
+// finish waits until what a write has begun is true, and prints its answer.
+func (p *program) finish(ctx context.Context, app string, resp answer, people func()) error {
+	if err := p.wait(ctx, pending{app, resp.GetRolloutId()}); err != nil {
+		return err
+	}
+	p.settle(ctx, resp.GetApp())
+	return p.print(resp, app, func() error { people(); return nil })
+}
+
+// settle brings the app in a write's answer up to what it has become since, for
+// programs that read the answer after the wait. Where that cannot be told, it stays.
+func (p *program) settle(ctx context.Context, a *roostv1.App) {
 	if p.flags.noWait || !p.forPrograms() || a == nil {
-		return a
+		return
 	}
-	resp, err := p.apps().GetApp(ctx, &roostv1.GetAppRequest{Name: a.GetName()})
-	if err != nil {
-		return a
+	if resp, err := p.apps().GetApp(ctx, &roostv1.GetAppRequest{Name: a.GetName()}); err == nil {
+		proto.Reset(a)
+		proto.Merge(a, resp.GetApp())
 	}
-	return resp.GetApp()
 }
 
 // appError is why the wait for an app did not end well.
