@@ -121,6 +121,17 @@ func TestRequest_Refused(t *testing.T) {
 	}
 }
 
+// TestRequest_OtherProtocol: no line end is waited for.
+func TestRequest_OtherProtocol(t *testing.T) {
+	for _, start := range []string{"\x16", "\x16\x03\x01\x02\x00\x01", "\r\n\x00"} {
+		var r Request
+		r.Reset()
+		if _, err := r.Parse([]byte(start)); !errors.Is(err, ErrRequestLine) {
+			t.Errorf("%q: %v", start, err)
+		}
+	}
+}
+
 func TestFields_IDs(t *testing.T) {
 	for name, want := range map[string]ID{
 		"Host": Host, "TE": TE, "x-forwarded-FOR": XForwardedFor, "X_Forwarded_For": Disguised, "X-Forwarded_Port": Disguised,

@@ -94,6 +94,9 @@ func (r *Request) Parse(buf []byte) (int, error) {
 
 func (r *Request) parse(buf []byte) (int, error) {
 	for {
+		if r.state == atRequestLine && r.pos < len(buf) && !begins(buf[r.pos]) {
+			return 0, ErrRequestLine
+		}
 		start, end, ok, err := r.line(buf, MaxHead, ErrHeadTooLarge)
 		if !ok {
 			return 0, err
@@ -115,6 +118,11 @@ func (r *Request) parse(buf []byte) (int, error) {
 		}
 	}
 }
+
+// begins reports whether a request may start with c, or an end of line that is
+// skipped. Other protocols are told at their first byte: the line that a TLS
+// handshake is not would be waited for in vain.
+func begins(c byte) bool { return token[c] || c == '\r' || c == '\n' }
 
 // KeepAlive reports whether the client wants the connection to stay open.
 func (r *Request) KeepAlive() bool {
