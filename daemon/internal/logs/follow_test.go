@@ -156,6 +156,32 @@ func TestFollow_ALineWithoutEndComesAfterARest(t *testing.T) {
 	f.want("prompt> ***\n")
 }
 
+func TestFollow_ALineThatKeepsGrowingIsNotHeldBack(t *testing.T) {
+	d := newDisk(t.TempDir())
+	s := d.store()
+	s.quiet = 300 * time.Millisecond
+	f := follow(t, running(t, s), Query{})
+	var written strings.Builder
+	for come := false; !come; time.Sleep(5 * time.Millisecond) { // never as long as quiet
+		if written.Len() > 2000 {
+			t.Fatal("nothing came while the line grew")
+		}
+		d.now = time.Now()
+		d.write(t, "i1", Stdout, ".")
+		written.WriteByte('.')
+		f.mu.Lock()
+		come = len(f.entries) > 0
+		f.mu.Unlock()
+	}
+	d.write(t, "i1", Stdout, "\n")
+	f.want(written.String() + "\n")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.entries[0].Partial || len(f.entries[0].Data) < 2 {
+		t.Errorf("first came %q, partial %v", f.entries[0].Data, f.entries[0].Partial)
+	}
+}
+
 func TestFollow_BytesWithoutAnIndexEntryWaitForIt(t *testing.T) {
 	d := newDisk(t.TempDir())
 	d.write(t, "i1", Stdout, "old\n")

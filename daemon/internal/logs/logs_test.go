@@ -65,25 +65,40 @@ func TestRead_LongLinesComeInParts(t *testing.T) {
 	}
 }
 
-func TestRead_TheEndOfALineIsAwaited(t *testing.T) {
+func TestRead_EndsWithALineThatHasNoEnd(t *testing.T) {
 	d := newDisk(t.TempDir())
 	d.write(t, "i1", Stdout, "one\nprompt> ")
-	if got := text(read(t, d.store(), Query{})); got != "one\n" {
-		t.Errorf("at once: %q", got)
+	for _, when := range []string{"while it runs", "at its end"} {
+		all := read(t, d.store(), Query{})
+		if text(all) != "one\nprompt> " || !all[1].Partial {
+			t.Errorf("%s: %q", when, text(all))
+		}
+		d.end("i1")
 	}
+	if all := read(t, d.store(), Query{Tail: new(1)}); text(all) != "prompt> " {
+		t.Errorf("the last line: %q", text(all))
+	}
+}
+
+// A reader that comes back with its cursor after every few bytes gets each once,
+// and never the token.
+func TestRead_ALineThatGrowsComesOnce(t *testing.T) {
+	d := newDisk(t.TempDir())
 	s := d.store()
-	s.quiet = 0
-	all := read(t, s, Query{})
-	if text(all) != "one\nprompt> " || !all[1].Partial {
-		t.Errorf("after a rest: %q", text(all))
+	line := "a" + token[:9] + " is " + token + " and " + token[:3]
+	got, cursor := "", ""
+	for i := range line {
+		d.write(t, "i1", Stdout, line[i:i+1])
+		for _, e := range read(t, s, Query{Cursor: cursor}) {
+			got, cursor = got+string(e.Data), e.Cursor
+		}
 	}
-	d.end("i1")
-	if all := read(t, d.store(), Query{}); text(all) != "one\nprompt> " || !all[1].Partial {
-		t.Errorf("at the end: %q", text(all))
+	if want := "a" + token[:9] + " is *** and "; got != want { // what may become one waits
+		t.Errorf("got %q, want %q", got, want)
 	}
-	d.write(t, "i1", Stdout, "yes\n")
-	if got := text(read(t, s, Query{Cursor: all[1].Cursor})); got != "yes\n" {
-		t.Errorf("from the cursor behind the prompt: %q", got)
+	d.write(t, "i1", Stdout, "\n")
+	if got := text(read(t, s, Query{Cursor: cursor})); got != token[:3]+"\n" {
+		t.Errorf("the rest is %q", got)
 	}
 }
 

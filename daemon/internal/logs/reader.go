@@ -202,7 +202,7 @@ func (r *reader) dry(ctx context.Context, s *stream) error {
 	return nil
 }
 
-// rest emits a line that has no end, if it has rested.
+// rest emits a line that has no end, if it is due.
 func (r *reader) rest(ctx context.Context, s *stream) error {
 	due, final, ok := r.restDue(s)
 	if !ok || due > 0 {
@@ -220,18 +220,22 @@ func (r *reader) rest(ctx context.Context, s *stream) error {
 	return nil
 }
 
-// restDue is when a line without an end is an entry, as it has rested long
-// enough, or finally as nothing follows. ok is false where there is nothing to
-// wait for.
+// restDue is when a line without an end is an entry: as nobody waits for its end,
+// as it has waited or rested long enough, or finally as nothing follows. ok is
+// false where there is nothing to wait for.
 func (r *reader) restDue(s *stream) (d time.Duration, final, ok bool) {
 	_, when := s.end()
 	age := time.Since(when)
 	gone := r.store.cfg.Gone(s.instance.id)
 	switch {
-	case gone && (!r.query.Follow || age >= drainTime):
+	case !r.query.Follow:
+		return 0, gone, true
+	case gone && age >= drainTime:
 		return 0, true, true
 	case s.rested < s.pos+int64(len(s.buf)):
-		return r.store.quiet - age, false, true
+		// A clock that was set back makes the first byte's time the later one.
+		waited := time.Since(time.Unix(0, s.timeOf(s.pos)))
+		return r.store.quiet - max(age, waited), false, true
 	case gone:
 		return drainTime - age, true, true
 	}

@@ -46,10 +46,11 @@ type Config struct {
 type Store struct {
 	cfg   Config
 	watch *notifier
-	quiet time.Duration // how long the rest of a line must have rested to be shown
+	quiet time.Duration // how long a follower waits for a line's end
 }
 
-// partialQuiet is how long a line without an end waits for its end.
+// partialQuiet is how long a follower waits for a line's end, from its first byte
+// on, before it gets what is there.
 const partialQuiet = time.Second
 
 // New returns a Store. Run it, or followers poll.
@@ -93,7 +94,8 @@ type Query struct {
 }
 
 // Read gives the selected output to emit, oldest first: the streams merged by
-// the time of their batches. With Follow it calls caughtUp once, where history
+// the time of their batches, the beginning of a line that has no end yet
+// included. With Follow it calls caughtUp once, where history
 // ends, and goes on until ctx ends or a callback fails; it returns what ended
 // it. The error is a *app.Fault for what is wrong with the query.
 func (s *Store) Read(ctx context.Context, q Query, emit func([]Entry) error, caughtUp func() error) error {
