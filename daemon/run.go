@@ -181,7 +181,7 @@ func (d *daemon) server(streams context.Context) *grpc.Server {
 	options = append(options, api.Interceptors(streams, guard, d.apps.Ready(), d.cfg.log.Named("api"))...)
 	server := grpc.NewServer(options...)
 	api.Services{
-		Apps:      &api.AppService{Apps: d.apps, Epoch: d.epoch, SocketDir: filepath.Dir(d.cfg.socket)},
+		Apps:      &api.AppService{Apps: d.apps, Epoch: d.epoch},
 		Instances: &api.InstanceService{Instances: d.apps, InFlight: d.endpoints, Epoch: d.epoch},
 		Logs:      &api.LogService{Apps: d.apps, Logs: d.logs},
 		Events:    &api.EventService{Events: d.events},

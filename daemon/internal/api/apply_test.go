@@ -2,7 +2,6 @@ package api
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -10,9 +9,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 
-	"github.com/roostd/roost/daemon/internal/app"
-	"github.com/roostd/roost/daemon/internal/auth"
-	"github.com/roostd/roost/daemon/internal/supervisor"
 	roostv1 "github.com/roostd/roost/gen/roost/v1"
 )
 
@@ -23,26 +19,6 @@ func fieldsOf(err error) (fields []string) {
 		fields = append(fields, v.GetField())
 	}
 	return fields
-}
-
-func TestApplyApps_RefusesSocketsThatNoAddressHolds(t *testing.T) {
-	spec := func() *roostv1.AppSpec {
-		return &roostv1.AppSpec{Name: "web", Command: []string{"x"}, Dir: "/srv", Listen: &roostv1.Listen{Mode: roostv1.ListenMode_LISTEN_MODE_UNIX}}
-	}
-	for length, refused := range map[int]bool{107 - 21: false, 107 - 21 + 1: true} { // /i/, 16 characters, /s
-		apps := &fakeSupervisor{}
-		s := &AppService{Apps: apps, SocketDir: "/" + strings.Repeat("x", length-1)}
-		_, err := s.ApplyApps(auth.With(t.Context(), auth.Principal{}), &roostv1.ApplyAppsRequest{Specs: []*roostv1.AppSpec{spec()}})
-		if refused != (app.KindOf(err) == app.Invalid) || refused == (err == nil) {
-			t.Errorf("a folder of %d bytes: %v", length, err)
-		}
-		if refused && !slices.Equal(fieldsOf(translated(err)), []string{"apps.web.listen.mode"}) {
-			t.Errorf("fields %v", fieldsOf(translated(err)))
-		}
-		if refused && slices.ContainsFunc(apps.applied, func(r supervisor.ApplyRequest) bool { return !r.ValidateOnly }) {
-			t.Error("it was applied")
-		}
-	}
 }
 
 // A daemon that is older than its client must not run an app without what it

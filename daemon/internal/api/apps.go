@@ -32,9 +32,8 @@ type Apps interface {
 // AppService registers apps and moves them between states.
 type AppService struct {
 	roostv1.UnimplementedAppServiceServer
-	Apps      Apps
-	Epoch     uint64
-	SocketDir string // the folder that the sockets of instances lie below
+	Apps  Apps
+	Epoch uint64
 }
 
 // ApplyApps makes the given specs the desired ones, all or none.
@@ -47,7 +46,7 @@ func (s *AppService) ApplyApps(ctx context.Context, req *roostv1.ApplyAppsReques
 	for _, p := range req.GetSpecs() {
 		spec, found := specFrom(p)
 		r.Specs = append(r.Specs, spec)
-		faults = append(append(faults, found...), s.socketFaults(spec)...)
+		faults = append(faults, found...)
 	}
 	if len(faults) > 0 {
 		return nil, s.withOthers(ctx, r, faults)
@@ -61,15 +60,6 @@ func (s *AppService) ApplyApps(ctx context.Context, req *roostv1.ApplyAppsReques
 		resp.Results = append(resp.Results, resultTo(result))
 	}
 	return resp, nil
-}
-
-// socketFaults are what the daemon's own socket has against a spec.
-func (s *AppService) socketFaults(spec app.Spec) []app.Violation {
-	f := faultsOf(spec.Name)
-	for _, v := range spec.ValidateSocket(s.SocketDir) {
-		f.add(v.Field, "%s", v.Message)
-	}
-	return f.list
 }
 
 // withOthers refuses specs for faults of their form, together with those that the

@@ -23,8 +23,6 @@ func (f *faults) add(field, format string, args ...any) {
 	f.list = append(f.list, app.Violation{Field: f.prefix + field, Message: fmt.Sprintf(format, args...)})
 }
 
-func faultsOf(name string) *faults { return &faults{prefix: "apps." + name + "."} }
-
 // unknown refuses what a later version of the API brought: an app must not run
 // without it. path is that of the message, "" for the spec.
 func (f *faults) unknown(path string, m protoreflect.Message) {
@@ -52,7 +50,7 @@ func (f *faults) unknown(path string, m protoreflect.Message) {
 // specFrom translates a spec and returns its faults, with fields as in the
 // manifest. What the values may be is left to app.Spec.Validate.
 func specFrom(p *roostv1.AppSpec) (app.Spec, []app.Violation) {
-	f := faultsOf(p.GetName())
+	f := &faults{prefix: "apps." + p.GetName() + "."}
 	f.unknown("", p.ProtoReflect())
 	for _, key := range p.GetRedactedEnv() {
 		f.add("env."+key, "its value was hidden from whoever read this spec: give the value, and take redacted_env out")

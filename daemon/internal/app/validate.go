@@ -17,8 +17,6 @@ const (
 	MaxInstances       = 100
 	MaxRelease         = 64
 	MaxRapidFails      = 100
-	MaxUnixSocketPath  = 107 // sun_path of unix(7), less its NUL
-	idLength           = 16  // of an instance's id
 	maxPort            = 65535
 	maxDuration        = 365 * 24 * time.Hour
 	maxCores           = 1000
@@ -259,21 +257,6 @@ func (s Spec) validateFixedPort(v *violations) {
 	if *s.Recycle.Overlap {
 		v.add("recycle.overlap", "two instances cannot share the fixed listen.port: set recycle.overlap: false or port: 0")
 	}
-}
-
-// ValidateSocket refuses listen.mode unix where an instance's socket below
-// runDir, the folder of the daemon's own, would have a path longer than an
-// address holds: <runDir>/i/<instance>/s.
-func (s Spec) ValidateSocket(runDir string) []Violation {
-	if s.Listen.Mode != ListenUnix {
-		return nil
-	}
-	n := len(path.Join(runDir, "i", strings.Repeat("x", idLength), "s"))
-	if n <= MaxUnixSocketPath {
-		return nil
-	}
-	return []Violation{{Field: "listen.mode", Message: fmt.Sprintf(
-		"a socket below %s would have a path of %d bytes, and the kernel allows %d: start roostd with a --socket in a shorter folder", runDir, n, MaxUnixSocketPath)}}
 }
 
 func (s Spec) validateStart(v *violations) {
