@@ -321,15 +321,16 @@ func (c *Client) Gone(instance string) bool {
 	return isClosed(p.gone)
 }
 
-// Token returns the token of an instance that has a record.
+// Token returns the token of an instance: from before its launch until there is no
+// output of it any more.
 func (c *Client) Token(instance string) (string, bool) {
 	c.mu.Lock()
 	p := c.processes[app.InstanceID(instance)]
 	c.mu.Unlock()
-	if p == nil || !p.launched() {
-		return "", false
+	if p != nil {
+		return p.Info().Token, true
 	}
-	return p.Info().Token, true
+	return recordedToken(c.cfg.StateDir, instance)
 }
 
 // KeeperInfo is what keeper there is.

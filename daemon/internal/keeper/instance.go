@@ -3,7 +3,6 @@ package keeper
 import (
 	"context"
 	"errors"
-	"os"
 	"sync"
 	"time"
 
@@ -212,9 +211,9 @@ func (i *instance) kill(ctx context.Context) {
 	}
 }
 
-// remove removes the instance's folder. Its output stays.
+// remove ends the instance's record. Its output stays.
 func (i *instance) remove() {
-	if err := os.RemoveAll(i.dir); err != nil {
+	if err := forgetRecord(i.dir, i.server.cfg.LogDir); err != nil {
 		i.server.cfg.Log.Warn("cannot remove a record", "instance", i.id, "error", err)
 	}
 	i.server.drop(i)

@@ -48,6 +48,16 @@ func newProcess(c *Client, id app.InstanceID) *Process {
 	}
 }
 
+// expect makes the token known of a process that is about to be launched: its first
+// output may be read before the keeper has answered.
+func (p *Process) expect(token string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.info.PID == 0 {
+		p.info.Token = token
+	}
+}
+
 // launched tells whether it is known to have been spawned.
 func (p *Process) launched() bool {
 	p.mu.Lock()

@@ -35,8 +35,8 @@ func writeRecord(dir string, r *keeperv1.Record) error {
 	return os.Rename(path+".new", path)
 }
 
-func readRecord(dir string) (*keeperv1.Record, error) {
-	data, err := os.ReadFile(filepath.Join(dir, recordName))
+func readRecord(dir, name string) (*keeperv1.Record, error) {
+	data, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {
 		return nil, err
 	}
@@ -51,8 +51,9 @@ func readRecord(dir string) (*keeperv1.Record, error) {
 }
 
 // readRecords returns all records, and what kept it from reading some. A folder
-// without one is left of a start that was cut off, and is removed.
-func readRecords(stateDir string) ([]*keeperv1.Record, error) {
+// without one is left of a start that was cut off, and is removed, or has a
+// forgotten one.
+func readRecords(stateDir, logDir string) ([]*keeperv1.Record, error) {
 	entries, err := os.ReadDir(instancesDir(stateDir))
 	if err != nil {
 		return nil, err
@@ -61,12 +62,12 @@ func readRecords(stateDir string) ([]*keeperv1.Record, error) {
 	var errs []error
 	for _, e := range entries {
 		dir := instanceDir(stateDir, e.Name())
-		r, err := readRecord(dir)
+		r, err := readRecord(dir, recordName)
 		switch {
 		case err == nil:
 			list = append(list, r)
 		case errors.Is(err, fs.ErrNotExist):
-			errs = append(errs, os.RemoveAll(dir))
+			errs = append(errs, settleForgotten(dir, logDir))
 		default:
 			errs = append(errs, err)
 		}

@@ -15,7 +15,7 @@ import (
 // killed and their exit called unknown. Those of another boot are history, and
 // nothing is signalled for them: their pids are others' now.
 func (s *server) takeOverAll() {
-	records, err := readRecords(s.cfg.StateDir)
+	records, err := readRecords(s.cfg.StateDir, s.cfg.LogDir)
 	if err != nil {
 		s.cfg.Log.Error("cannot read all records", "error", err)
 	}

@@ -299,14 +299,14 @@ func TestRecord_RoundTrip(t *testing.T) {
 	if err := writeRecord(dir, want); err != nil {
 		t.Fatal(err)
 	}
-	got, err := readRecord(dir)
+	got, err := readRecord(dir, recordName)
 	if err != nil || got.String() != want.String() {
 		t.Errorf("read %v, %v, want %v", got, err, want)
 	}
 	if err := os.Rename(dir, filepath.Join(filepath.Dir(dir), "two")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readRecord(filepath.Join(filepath.Dir(dir), "two")); err == nil {
+	if _, err := readRecord(filepath.Join(filepath.Dir(dir), "two"), recordName); err == nil {
 		t.Error("a record in another's folder was taken")
 	}
 }
@@ -327,7 +327,7 @@ func TestReadRecords_RemovesWhatWasCutOff(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(bad, recordName), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	list, err := readRecords(state)
+	list, err := readRecords(state, filepath.Join(state, "logs"))
 	if len(list) != 0 || err == nil {
 		t.Errorf("records %v, %v, want none and an error about the bad one", list, err)
 	}

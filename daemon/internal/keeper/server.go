@@ -44,6 +44,7 @@ type server struct {
 	instances map[string]*instance
 	ending    bool // no new instances
 	clients   int
+	swept     time.Time      // when what was forgotten was last looked through
 	tasks     sync.WaitGroup // one an instance
 }
 

@@ -110,6 +110,9 @@ func (s *server) Forget(_ context.Context, req *keeperv1.ForgetRequest) (*keeper
 	}
 	i.once.Do(func() { close(i.forget) })
 	<-i.forgotten
+	if err := s.sweepForgotten(time.Now()); err != nil {
+		s.cfg.Log.Warn("cannot remove what was kept for output that is gone", "error", err)
+	}
 	return &keeperv1.ForgetResponse{}, nil
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // endedInstance is one that is shown though nothing of it is left. The keeper
-// keeps its record as long: it holds the token that its output must not show.
+// keeps its record as long, for the next daemon to show it too.
 type endedInstance struct {
 	id      app.InstanceID
 	process app.Process // nil where it was never launched

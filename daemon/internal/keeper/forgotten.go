@@ -1,0 +1,84 @@
+package keeper
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
+)
+
+// forgottenName is what a forgotten instance's record is called. It is no instance
+// any more, but as long as there is output of it, whoever shows that must know the
+// token to leave out.
+const forgottenName = "forgotten.json"
+
+// sweepEvery is how often at most Forget looks for output that was deleted.
+const sweepEvery = time.Minute
+
+// forgetRecord makes the record in an instance's folder a forgotten one.
+func forgetRecord(dir, logDir string) error {
+	err := os.Rename(filepath.Join(dir, recordName), filepath.Join(dir, forgottenName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return settleForgotten(dir, logDir)
+}
+
+// settleForgotten leaves of a folder without a record what is to be kept: the
+// forgotten one while there is output, else nothing.
+func settleForgotten(dir, logDir string) error {
+	r, err := readRecord(dir, forgottenName)
+	if err != nil || !hasOutput(r, logDir) {
+		return os.RemoveAll(dir)
+	}
+	entries, err := os.ReadDir(dir)
+	errs := []error{err}
+	for _, e := range entries {
+		if e.Name() != forgottenName {
+			errs = append(errs, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// hasOutput tells whether there is output of an instance. Where that cannot be
+// told, there is.
+func hasOutput(r *keeperv1.Record, logDir string) bool {
+	_, err := os.Lstat(filepath.Join(logDir, r.GetApp(), r.GetInstance()))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// sweepForgotten removes what was kept for output that is gone.
+func (s *server) sweepForgotten(now time.Time) error {
+	s.mu.Lock()
+	due := now.Sub(s.swept) >= sweepEvery
+	if due {
+		s.swept = now
+	}
+	s.mu.Unlock()
+	if !due {
+		return nil
+	}
+	found, err := filepath.Glob(filepath.Join(instancesDir(s.cfg.StateDir), "*", forgottenName))
+	errs := []error{err}
+	for _, path := range found {
+		errs = append(errs, settleForgotten(filepath.Dir(path), s.cfg.LogDir))
+	}
+	return errors.Join(errs...)
+}
+
+// recordedToken returns the token of an instance that has, or had, a record.
+func recordedToken(stateDir, id string) (string, bool) {
+	if !validID.MatchString(id) {
+		return "", false
+	}
+	for _, name := range []string{recordName, forgottenName} { // in the order that they come
+		if r, err := readRecord(instanceDir(stateDir, id), name); err == nil {
+			return r.GetToken(), true
+		}
+	}
+	return "", false
+}
