@@ -165,7 +165,7 @@ func (c *controller) turn(now time.Time) time.Time {
 	}
 	c.depart()
 	c.show(now)
-	wake := earliest(d.wake, c.idleAt)
+	wake := earliest(earliest(d.wake, c.idleAt), c.nextAdmission())
 	if until, blocked := c.blockedUntil(now); blocked {
 		wake = earliest(wake, until)
 	}
@@ -209,7 +209,7 @@ func (c *controller) observe() []seen {
 	list := make([]seen, 0, len(c.members))
 	for _, m := range c.members {
 		list = append(list, seen{
-			id: m.ID, phase: m.Phase, rollout: m.Rollout, readySince: m.readySince,
+			id: m.ID, phase: m.Phase, rollout: m.Rollout, readySince: m.readySince, settling: m.probation > 0,
 			current: m.Generation == c.stored.Serving || !replaces(m.generation(), c.serving()),
 		})
 	}
@@ -225,7 +225,7 @@ func (c *controller) carryOut(actions []action) {
 			c.start(a, false)
 		default:
 			m := c.member(a.id)
-			m.draining = m.Phase >= app.PhaseReady
+			m.draining = m.Phase >= app.PhaseReady && (m.published || m.Address == "")
 			m.Reason = cmp.Or(a.reason, c.whyStopped())
 			m.Phase = app.PhaseStopping
 			if m.draining {
@@ -246,6 +246,7 @@ func (c *controller) carryOut(actions []action) {
 // publish gives the proxies the app's set, where it has changed.
 func (c *controller) publish() {
 	c.inUse.Store(c.serves())
+	c.admit(time.Now())
 	set := c.buildSet()
 	set.Revision = c.set.Revision
 	if !reflect.DeepEqual(set, c.set) {
@@ -256,9 +257,13 @@ func (c *controller) publish() {
 // publishAnew gives the set a new revision, changed or not: what a proxy holds
 // against the app from an older one is forgiven.
 func (c *controller) publishAnew() {
+	c.admit(time.Now())
 	set := c.buildSet()
 	set.Revision = c.cfg.Publisher.Publish(set)
 	c.set = set
+	for _, m := range c.members {
+		m.published = m.published || m.takes()
+	}
 }
 
 // serves tells whether an instance takes requests, or did and may again.

@@ -64,12 +64,90 @@ func TestApply_WaitsForMinReadyBeforeTheOldOneDrains(t *testing.T) {
 		old := r.wantAlive(1)[0]
 		r.apply(spec("web", version("2")))
 		r.pass(2900 * time.Millisecond) // 1s boot, 2s min_ready
-		if old.wasSignalled() || r.disk.get("web").Serving != 1 || len(r.proxies.ready("web")) != 2 {
+		if old.wasSignalled() || r.disk.get("web").Serving != 1 || len(r.proxies.ready("web")) != 1 {
 			t.Fatal("the old one went before min_ready")
 		}
 		r.pass(200 * time.Millisecond)
 		if !old.wasSignalled() || r.disk.get("web").Serving != 2 {
 			t.Fatal("the old one stays after min_ready")
+		}
+	})
+}
+
+func TestApply_ANewInstanceTakesRequestsOnceItHasSettled(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", version("1")))
+		r.bad("2", script{boot: time.Second, exitAfter: 2 * time.Second})
+		bad := r.apply(spec("web", version("2")))[0].Rollout
+		r.ends(bad, app.RolloutFailed)
+		for _, set := range r.proxies.history {
+			for _, e := range set.Endpoints {
+				if e.Generation == 2 {
+					t.Fatalf("it was published before min_ready, and died: %+v", set)
+				}
+			}
+		}
+		good := r.apply(spec("web", version("3")))[0].Rollout
+		r.ends(good, app.RolloutComplete)
+		both := slices.IndexFunc(r.proxies.history, func(s app.EndpointSet) bool { return len(s.Endpoints) == 2 })
+		if both < 0 {
+			t.Fatal("the old one went before the new one was published")
+		}
+		for _, e := range r.proxies.history[both].Endpoints {
+			if e.Draining {
+				t.Errorf("%+v drains in the set that brings the new one", e)
+			}
+		}
+	})
+}
+
+func TestApply_ANewInstanceTakesRequestsAtOnceWhereNoOldOneDoes(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", version("1")))
+		old := r.wantAlive(1)[0]
+		r.apply(spec("web", version("2")))
+		r.pass(1500 * time.Millisecond)
+		if got := r.proxies.ready("web"); len(got) != 1 || got[0].Generation != 1 {
+			t.Fatalf("endpoints %v", got)
+		}
+		old.crash()
+		r.pass(time.Millisecond)
+		if got := r.proxies.ready("web"); len(got) != 1 || got[0].Generation != 2 {
+			t.Fatalf("endpoints after the old one's end: %v", got)
+		}
+	})
+}
+
+func TestApply_ANewInstanceThatWasNeverPublishedIsNotDrained(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", version("1")))
+		r.apply(spec("web", version("2")))
+		r.pass(1500 * time.Millisecond)
+		r.proxies.update(func() { r.proxies.held = true })
+		third := r.apply(spec("web", version("1")))[0].Rollout
+		r.pass(3 * time.Second)
+		if got := r.generationsAlive(); got[2] != 0 {
+			t.Fatalf("it waits for the proxies, which never had it: %v, rollout %+v", got, r.rollout(third))
+		}
+	})
+}
+
+func TestApply_ANewerOneReplacesTheOneThatServesNotTheOneThatSettles(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", version("1")))
+		r.apply(spec("web", version("2")))
+		r.pass(1500 * time.Millisecond)
+		third := r.apply(spec("web", version("3")))[0].Rollout
+		if got := r.generationsAlive(); got[1] != 1 || got[2] != 0 {
+			t.Fatalf("generations %v", got)
+		}
+		r.ends(third, app.RolloutComplete)
+		for _, set := range r.proxies.history {
+			for _, e := range set.Endpoints {
+				if e.Generation == 2 {
+					t.Fatalf("it was published and has not settled: %+v", set)
+				}
+			}
 		}
 	})
 }

@@ -238,16 +238,18 @@ func (m *machine) checkSet(when, name string) {
 			m.fault("%s: instance %s is in the set and in phase %d", when, e.Instance, i.Phase)
 		}
 	}
-	n := 0
 	for _, i := range all {
-		if i.App == name && i.Phase == app.PhaseReady {
-			n++
+		if i.App != name || i.Phase != app.PhaseReady || len(ready) > 0 && settles(i) {
+			continue
+		}
+		if !slices.ContainsFunc(ready, func(e app.Endpoint) bool { return e.Instance == i.ID }) {
+			m.fault("%s: instance %s of %s is ready and not in the set", when, i.ID, name)
 		}
 	}
-	if n != len(ready) {
-		m.fault("%s: %d instances of %s are ready, %d in the set", when, n, name, len(ready))
-	}
 }
+
+// settles tells whether a new instance need not take requests yet, where others do.
+func settles(i app.Instance) bool { return i.Rollout != "" && time.Since(i.ReadyTime) < 2*time.Second }
 
 // checkPhases sees that instances go through their phases in order.
 func (m *machine) checkPhases(when string) {

@@ -20,9 +20,11 @@ type member struct {
 	order        order // the newest one
 	answered     int   // the newest check that was answered
 	readySince   time.Time
-	draining     bool // it was in the set when it was told to stop
-	secondPort   bool // it was started because a stranger had another one's port
-	unannounced  bool // that it is ready: those who wait for it learn it first
+	draining     bool          // it was in the set when it was told to stop
+	probation    time.Duration // while others take requests: how long it has to be ready before it does; 0: it is over
+	published    bool          // it has been in the set
+	secondPort   bool          // it was started because a stranger had another one's port
+	unannounced  bool          // that it is ready: those who wait for it learn it first
 	shown        app.Instance
 }
 
@@ -80,7 +82,7 @@ func (c *controller) start(a action, secondPort bool) {
 	notes := map[string]string{}
 	if a.rollout {
 		g = desiredOf(c.stored)
-		m.Rollout = c.roll.id
+		m.Rollout, m.probation = c.roll.id, c.probation()
 		notes[noteRollout] = m.Rollout
 	}
 	m.launch = app.Launch{

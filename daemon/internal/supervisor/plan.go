@@ -34,6 +34,7 @@ type seen struct {
 	rollout    string    // that started it
 	current    bool      // runs what the serving generation says
 	readySince time.Time // in phase Ready
+	settling   bool      // it takes no requests yet, for others do
 }
 
 // live tells whether the instance is there to stay.

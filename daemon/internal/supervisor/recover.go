@@ -190,6 +190,7 @@ func (c *controller) takeOverEnded(f *found) {
 func (c *controller) takeOverMember(f *found) {
 	l := f.launchOf(c.stored)
 	m := &member{launch: l, process: f.Process, orders: make(chan order, 1)}
+	m.published = !f.ready.IsZero() // perhaps
 	m.Instance = app.Instance{
 		ID: l.ID, App: c.name, Generation: l.Generation, Phase: app.PhaseStarting, PID: f.info.PID,
 		StartTime: f.info.StartTime, ReadyTime: f.ready, Reason: "found running", Rollout: f.info.Notes[noteRollout],
@@ -240,7 +241,7 @@ func (c *controller) resumeRollout() {
 	c.begin(r)
 	for _, m := range c.members {
 		if m.Generation == c.stored.Desired {
-			m.Rollout = r.id
+			m.Rollout, m.probation = r.id, c.probation()
 		}
 	}
 }

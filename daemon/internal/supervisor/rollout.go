@@ -51,9 +51,11 @@ func planRollout(d *decision, w wish, all []seen, now time.Time) {
 	}
 }
 
-// overtaken tells whether an instance was started by another rollout and is not
-// ready yet.
-func overtaken(s seen) bool { return s.phase == app.PhaseStarting && s.rollout != "" }
+// overtaken tells whether an instance was started by another rollout and takes no
+// requests yet.
+func overtaken(s seen) bool {
+	return s.rollout != "" && (s.phase == app.PhaseStarting || s.settling)
+}
 
 // keepOld is how many old instances must stay while done new ones have settled.
 func keepOld(w wish, done int) int {

@@ -102,7 +102,7 @@ func (c *controller) buildSet() app.EndpointSet {
 		set.Routes = spec.Routes
 	}
 	for _, m := range c.members {
-		if m.Address == "" || m.Phase != app.PhaseReady && m.Phase != app.PhaseDraining {
+		if m.Address == "" || !m.takes() && m.Phase != app.PhaseDraining {
 			continue
 		}
 		set.Endpoints = append(set.Endpoints, app.Endpoint{
