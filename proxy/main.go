@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -80,6 +81,11 @@ SIGHUP opens the access log anew.`,
 			return f.run(c.Context())
 		},
 	}
+	c.AddCommand(&cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), version) },
+	})
+	c.CompletionOptions.DisableDefaultCmd = true
 	fs := c.Flags()
 	fs.SortFlags = false
 	fs.StringSliceVar(&f.listen, "listen", []string{":8080"}, "`address` to serve HTTP at; may be repeated")
@@ -135,6 +141,11 @@ func (f *flags) parse() error {
 		}
 		f.trustedProxies = append(f.trustedProxies, p)
 	}
+	for _, s := range f.listen {
+		if err := checkAddress(s); err != nil {
+			return fmt.Errorf("--listen: %w", err)
+		}
+	}
 	switch {
 	case len(f.listen) == 0:
 		return errors.New("--listen: name at least one address")
@@ -160,6 +171,19 @@ func (f *flags) parse() error {
 	f.log = hclog.New(&hclog.LoggerOptions{
 		Name: "roost-proxy", Level: level, JSONFormat: f.logFormat == "json", Output: os.Stderr,
 	})
+	return nil
+}
+
+// checkAddress refuses what can be no address to listen at, so that it is told as
+// a fault of the command line.
+func checkAddress(s string) error {
+	_, port, err := net.SplitHostPort(s)
+	if err == nil && port != "" {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil || port == "" {
+		return fmt.Errorf("%q is no address: write host:port or :port, such as 127.0.0.1:8080 or :8080", s)
+	}
 	return nil
 }
 

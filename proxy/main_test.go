@@ -31,7 +31,7 @@ func TestFlags(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"--trusted-proxies", "me"}, {"--drain-timeout", "-1s"}, {"--access-log-format", "xml"}, {"--log-format", "xml"},
-		{"--log-level", "loud"}, {"--daemon", "localhost:1"}, {"--listen", ""}, {"--state-dir", ""},
+		{"--log-level", "loud"}, {"--daemon", "localhost:1"}, {"--listen", ""}, {"--listen", "nonsense"}, {"--listen", ":80,[::1"}, {"--listen", ":70000"}, {"--listen", "127.0.0.1:"}, {"--state-dir", ""},
 	} {
 		var f flags
 		c := command(&f)
@@ -45,5 +45,17 @@ func TestFlags(t *testing.T) {
 	t.Setenv("ROOST_PROXY_DRAIN_TIMEOUT", "soon")
 	if err := fromEnvironment(command(&f).Flags()); err == nil || !strings.Contains(err.Error(), "ROOST_PROXY_DRAIN_TIMEOUT") {
 		t.Errorf("%v, want a fault that names the variable", err)
+	}
+}
+
+func TestCommand_Version(t *testing.T) {
+	for _, args := range [][]string{{"version"}, {"--version"}} {
+		var out strings.Builder
+		c := command(&flags{})
+		c.SetOut(&out)
+		c.SetArgs(args)
+		if err := c.Execute(); err != nil || !strings.Contains(out.String(), version) {
+			t.Errorf("%v: %q, %v", args, out.String(), err)
+		}
 	}
 }

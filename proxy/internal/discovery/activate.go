@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,9 @@ func (l *Link) Activate(ctx context.Context, app string, epoch, revision uint64,
 	return nil
 }
 
-// refusals are the answers to a client by the reason of the daemon's error.
+// refusals are the answers to a client by the reason of the daemon's error. The
+// messages stand in for a daemon that gives none: its own says which app and why,
+// for the log, and for the pages of apps in development.
 var refusals = map[string]activator.Failure{
 	"APP_STOPPED":   {Code: "stopped", Message: "the app is stopped"},
 	"APP_MANUAL":    {Code: "stopped", Message: "the app is started by its operator only"},
@@ -59,6 +62,7 @@ func (l *Link) refusal(app string, err error) error {
 	failure, known := refusals[info.GetReason()]
 	switch {
 	case known:
+		failure.Message = cmp.Or(s.Message(), failure.Message)
 	case s.Code() == codes.NotFound:
 		failure = activator.Failure{Code: "no-route", Message: "there is no such app"}
 	default:

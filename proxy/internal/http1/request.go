@@ -143,7 +143,7 @@ func (r *Request) WebSocket() bool {
 
 func (r *Request) field(buf []byte, start, end int) error {
 	f, err := r.add(buf, start, end)
-	if err != nil {
+	if err != nil || f.ID == Other {
 		return err
 	}
 	value := buf[f.value:f.valueEnd]
@@ -151,22 +151,10 @@ func (r *Request) field(buf []byte, start, end int) error {
 	case Host:
 		r.hosts++
 		r.host = *f
-	case ContentLength:
-		if r.Length >= 0 {
-			return ErrLengthTwice
-		}
-		r.Length, err = parseLength(value)
-	case TransferEncoding:
-		if r.Chunked || !EqualFold(value, "chunked") {
-			return ErrCoding
-		}
-		r.Chunked = true
-	case Connection:
-		err = r.connection(value)
 	case Expect:
 		r.Expect100 = r.Expect100 || EqualFold(value, "100-continue")
 	}
-	return err
+	return r.framing(f.ID, value, &r.Length, &r.Chunked)
 }
 
 func (r *Request) finish(head []byte) error {
@@ -176,10 +164,9 @@ func (r *Request) finish(head []byte) error {
 		return ErrHostTwice
 	case r.hosts == 0 && r.Minor == 1:
 		return ErrHostMissing
-	case r.Chunked && r.Minor == 0:
-		return ErrCodingOn10
-	case r.Chunked && r.Length >= 0:
-		return ErrCodingAndLen
+	}
+	if err := contradiction(r.Minor, r.Length, r.Chunked); err != nil {
+		return err
 	}
 	if r.Minor == 0 {
 		r.Expect100 = false // RFC 9110 10.1.1
@@ -275,19 +262,4 @@ func method(name []byte) Method {
 		return MethodConnect
 	}
 	return OtherMethod
-}
-
-// parseLength reads a Content-Length: digits only, at most 18 of them.
-func parseLength(b []byte) (int64, error) {
-	if len(b) == 0 || len(b) > 18 {
-		return -1, ErrLength
-	}
-	var n int64
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return -1, ErrLength
-		}
-		n = n*10 + int64(c-'0')
-	}
-	return n, nil
 }

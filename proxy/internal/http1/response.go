@@ -111,35 +111,14 @@ func (r *Response) statusLine(buf []byte, start, end int) error {
 
 func (r *Response) field(buf []byte, start, end int) error {
 	f, err := r.add(buf, start, end)
-	if err != nil {
+	if err != nil || f.ID == Other {
 		return err
 	}
-	value := buf[f.value:f.valueEnd]
-	switch f.ID {
-	case ContentLength:
-		if r.Length >= 0 {
-			return ErrLengthTwice
-		}
-		r.Length, err = parseLength(value)
-	case TransferEncoding:
-		if r.Chunked || !EqualFold(value, "chunked") {
-			return ErrCoding
-		}
-		r.Chunked = true
-	case Connection:
-		err = r.connection(value)
-	}
-	return err
+	return r.framing(f.ID, buf[f.value:f.valueEnd], &r.Length, &r.Chunked)
 }
 
 func (r *Response) finish(head []byte) error {
 	r.buf = head
 	r.Reason = r.reason.of(head)
-	switch {
-	case r.Chunked && r.Minor == 0:
-		return ErrCodingOn10
-	case r.Chunked && r.Length >= 0:
-		return ErrCodingAndLen
-	}
-	return nil
+	return contradiction(r.Minor, r.Length, r.Chunked)
 }
