@@ -30,7 +30,7 @@ func (s Spec) WithDefaults() Spec {
 	s.Recycle.MinReady = ptrOr(s.Recycle.MinReady, 2*time.Second)
 	s.Requests.Timeout = ptrOr(s.Requests.Timeout, 2*time.Minute)
 	s.Requests.Queue = ptrOr(s.Requests.Queue, 1000)
-	s.Requests.QueueTimeout = ptrOr(s.Requests.QueueTimeout, *s.Start.Timeout+10*time.Second)
+	s.Requests.QueueTimeout = ptrOr(s.Requests.QueueTimeout, min(max(*s.Start.Timeout, 0), maxDuration-queueMargin)+queueMargin)
 	s.Requests.WebSockets = or(s.Requests.WebSockets, WebSocketsDrain)
 	s.Routes = slices.Clone(s.Routes)
 	for i := range s.Routes {
@@ -39,6 +39,9 @@ func (s Spec) WithDefaults() Spec {
 	}
 	return s
 }
+
+// queueMargin is how much longer a request may wait than an app may start.
+const queueMargin = 10 * time.Second
 
 func defaultStart(m ListenMode) StartWhen {
 	if m == ListenNone {

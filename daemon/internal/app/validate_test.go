@@ -1,6 +1,7 @@
 package app
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,17 @@ func TestSpec_ValidateAccepts(t *testing.T) {
 		change(&s)
 		if got := s.WithDefaults().Validate(); len(got) != 0 {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// What was not given is at no fault.
+func TestSpec_ValidateReportsAStartTimeoutOutOfRangeOnly(t *testing.T) {
+	for timeout, faults := range map[time.Duration]int{maxDuration: 0, maxDuration + 1: 1, math.MaxInt64: 1, -1: 1} {
+		s := valid()
+		s.Start.Timeout = new(timeout)
+		if got := s.WithDefaults().Validate(); len(got) != faults || faults > 0 && got[0].Field != "start.timeout" {
+			t.Errorf("%v: %v", timeout, got)
 		}
 	}
 }
