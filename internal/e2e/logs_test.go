@@ -215,6 +215,9 @@ func TestLogs_TheTokenIsNotInAFailedStartsOutput(t *testing.T) {
 	spec.Command = []string{"/bin/sh", "-c", "echo $$ROOST_TOKEN >token; echo it is $$ROOST_TOKEN; exit 3"}
 	h.apply(spec)
 	page := h.get("web", "/").wants(t, http.StatusBadGateway)
+	if why := "it exited with code 3 before it was ready"; !contains(page.body, why) {
+		t.Errorf("the page does not say %q: %s", why, page.body)
+	}
 	b, err := os.ReadFile(spec.Dir + "/token")
 	if err != nil {
 		t.Fatalf("%v: %v", err, page)
