@@ -22,6 +22,7 @@ type instance struct {
 	server *server
 	id     string
 	dir    string
+	uid    int // whom it runs as
 
 	// Set before run starts.
 	tree    tree.Tree
@@ -34,6 +35,7 @@ type instance struct {
 	mailbox   chan func()
 	published chan struct{} // closed once it has a record
 	dead      chan struct{} // closed when the leader has ended
+	killed    chan struct{} // closed when its tree is empty for good
 	gone      chan struct{} // closed when no process of it is left
 	forgotten chan struct{} // closed when run has ended
 	once      sync.Once     // closes forget
@@ -48,11 +50,11 @@ type exit struct {
 	unknown bool
 }
 
-func newInstance(s *server, id string) *instance {
+func newInstance(s *server, id string, uid int) *instance {
 	return &instance{
-		server: s, id: id, dir: instanceDir(s.cfg.StateDir, id),
+		server: s, id: id, dir: instanceDir(s.cfg.StateDir, id), uid: uid,
 		mailbox: make(chan func()), published: make(chan struct{}), dead: make(chan struct{}),
-		gone: make(chan struct{}), forgotten: make(chan struct{}), forget: make(chan struct{}),
+		killed: make(chan struct{}), gone: make(chan struct{}), forgotten: make(chan struct{}), forget: make(chan struct{}),
 	}
 }
 
@@ -179,6 +181,8 @@ func exitMessage(e exit, oom bool) *keeperv1.Exit {
 func (i *instance) clean(ctx context.Context, pumps <-chan struct{}) {
 	i.kill(ctx)
 	i.probes.Wait()
+	close(i.killed)
+	i.server.killUnowned(ctx)
 	for _, p := range i.pumps {
 		p.Finish()
 	}

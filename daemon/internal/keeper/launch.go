@@ -29,7 +29,7 @@ func (s *server) Launch(_ context.Context, req *keeperv1.LaunchRequest) (*keeper
 	if err := checkLaunch(req); err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	i, err := s.reserve(req.GetInstance())
+	i, err := s.reserve(req.GetInstance(), launchUID(req))
 	switch {
 	case errors.Is(err, errEnding):
 		return nil, status.Error(codes.Unavailable, err.Error())
@@ -161,11 +161,8 @@ func (l *launching) newRecord(begun time.Time) *keeperv1.Record {
 		Instance: i.id, App: l.req.GetApp(), Generation: l.req.GetGeneration(),
 		Pid: int32(i.child.PID), StartTicks: i.child.Ticks, BootId: l.server.boot,
 		Address: l.address, Token: l.req.GetToken(), StartTime: timestamppb.New(begun),
-		Uid: uint32(os.Geteuid()), Cgroup: i.tree.Dir(), Annotations: maps.Clone(l.req.GetAnnotations()),
+		Uid: uint32(i.uid), Cgroup: i.tree.Dir(), Annotations: maps.Clone(l.req.GetAnnotations()),
 		Conditions: map[string]string{},
-	}
-	if c := l.order.Credential; c != nil {
-		r.Uid = uint32(c.UID)
 	}
 	if why := l.server.lane.Condition(); why != "" {
 		r.Conditions[app.CondBestEffortStop] = why
@@ -174,6 +171,14 @@ func (l *launching) newRecord(begun time.Time) *keeperv1.Record {
 		r.Conditions[app.CondLimitUnavailable] = strings.Join(i.limited.Lacking, "; ")
 	}
 	return r
+}
+
+// launchUID is whom an instance will run as.
+func launchUID(r *keeperv1.LaunchRequest) int {
+	if c := r.GetCredential(); c.GetSet() {
+		return int(c.GetUid())
+	}
+	return os.Geteuid()
 }
 
 func credential(c *keeperv1.Credential) *spawn.Credential {

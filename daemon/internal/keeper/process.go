@@ -107,6 +107,7 @@ func (p *Process) lose() {
 	}
 	p.mu.Unlock()
 	p.closeNotify()
+	p.client.removeRunDir(p.id)
 }
 
 // setNotified is called with p.mu held.
@@ -215,9 +216,15 @@ func (p *Process) Forget(ctx context.Context) error {
 // Exec runs a probe's command beside the process, as its user and with its
 // environment, which its ${NAME} mean. A nil error says that it exited 0.
 func (p *Process) Exec(ctx context.Context, argv []string, timeout time.Duration) error {
+	timeout = within(ctx, timeout)
+	ctx, cancel := outlast(ctx, timeout)
+	defer cancel()
 	resp, err := p.client.rpc.Exec(ctx, &keeperv1.ExecRequest{
 		Instance: string(p.id), Argv: argv, Timeout: durationpb.New(timeout),
 	})
+	if status.Code(err) == codes.DeadlineExceeded {
+		return fmt.Errorf("%s did not end within %v", argv[0], timeout)
+	}
 	if err != nil {
 		return err
 	}
@@ -240,6 +247,37 @@ func (p *Process) Exec(ctx context.Context, argv []string, timeout time.Duration
 		return fmt.Errorf("%s exited with code %d%s", argv[0], e.GetCode(), output)
 	}
 	return nil
+}
+
+// within returns how long a probe may take: its timeout, or what is left of ctx
+// where that is notably less.
+func within(ctx context.Context, timeout time.Duration) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return timeout
+	}
+	left := time.Until(deadline)
+	if timeout <= 0 || left < timeout-timeout/10 {
+		return max(left.Round(time.Millisecond), time.Millisecond)
+	}
+	return timeout
+}
+
+// outlast returns a context that is cancelled with ctx but passes over its
+// deadline: the keeper ends the probe at its timeout and says what that wrote,
+// and a deadline that comes first would leave nothing but itself to tell.
+func outlast(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	const grace = 2 * time.Second // the keeper has a second to kill what the probe left
+	if timeout <= 0 {
+		return context.WithCancel(ctx)
+	}
+	longer, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout+grace)
+	stop := context.AfterFunc(ctx, func() {
+		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			cancel()
+		}
+	})
+	return longer, func() { stop(); cancel() }
 }
 
 func (p *Process) closeNotify() {

@@ -32,7 +32,7 @@ func (s *server) takeOverAll() {
 }
 
 func (s *server) takeOver(r *keeperv1.Record) {
-	i, err := s.reserve(r.GetInstance())
+	i, err := s.reserve(r.GetInstance(), int(r.GetUid()))
 	if err != nil {
 		return
 	}

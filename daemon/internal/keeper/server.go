@@ -75,6 +75,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	defer os.Remove(socketPath(cfg.StateDir)) // while the lock is held: it is ours
 	return s.run(ctx, l)
 }
 
@@ -189,6 +190,7 @@ func (s *server) waitForEnd(ctx, life context.Context) {
 	for {
 		live, clients, ending := s.census()
 		if live == 0 && ending {
+			s.killChildren(life)
 			return
 		}
 		if live > 0 || clients > 0 {
@@ -249,7 +251,7 @@ func (s *server) census() (live, clients int, ending bool) {
 var errEnding = errors.New("the keeper is ending")
 
 // reserve makes room for an instance, so that an id is used once.
-func (s *server) reserve(id string) (*instance, error) {
+func (s *server) reserve(id string, uid int) (*instance, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending {
@@ -258,7 +260,7 @@ func (s *server) reserve(id string) (*instance, error) {
 	if s.instances[id] != nil {
 		return nil, fmt.Errorf("instance %s: %w", id, os.ErrExist)
 	}
-	i := newInstance(s, id)
+	i := newInstance(s, id, uid)
 	s.instances[id] = i
 	return i, nil
 }

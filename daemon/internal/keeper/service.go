@@ -185,6 +185,9 @@ func (s *server) Shutdown(ctx context.Context, req *keeperv1.ShutdownRequest) (*
 			return nil, status.FromContextError(ctx.Err()).Err()
 		}
 	}
+	if live, _, _ := s.census(); live == 0 { // none is on its way either
+		s.killChildren(ctx)
+	}
 	return &keeperv1.ShutdownResponse{}, nil
 }
 

@@ -31,7 +31,7 @@ func listenPrivate(path string, count func(int)) (*privateListener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.SetUnlinkOnClose(false) // the next keeper removes it, with the lock in hand
+	l.SetUnlinkOnClose(false) // Run and the next keeper remove it, with the lock in hand
 	// Until this is done, Accept's look at the peer is what protects it.
 	if err := os.Chmod(path, 0o600); err != nil {
 		_ = l.Close()

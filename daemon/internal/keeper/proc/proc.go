@@ -108,13 +108,21 @@ func Environ(pid int, name string) (string, bool) {
 	return "", false
 }
 
-// UID returns whose process it is.
+// UID returns who started the process, its real user: the owner of /proc/PID is
+// root for every process that may not be dumped.
 func UID(pid int) (int, error) {
-	info, err := os.Stat("/proc/" + strconv.Itoa(pid))
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
 		return 0, err
 	}
-	return int(info.Sys().(*syscall.Stat_t).Uid), nil
+	for line := range bytes.Lines(data) {
+		if ids, ok := bytes.CutPrefix(line, []byte("Uid:")); ok {
+			if f := bytes.Fields(ids); len(f) > 0 {
+				return strconv.Atoi(string(f[0]))
+			}
+		}
+	}
+	return 0, fmt.Errorf("/proc/%d/status names no user", pid)
 }
 
 // BootID names the running kernel's boot.

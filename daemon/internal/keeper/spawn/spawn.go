@@ -38,6 +38,14 @@ type Order struct {
 	Procs      []string // more cgroup.procs files to enter
 }
 
+// uid is whom the program will run as.
+func (o Order) uid() int {
+	if o.Credential != nil {
+		return o.Credential.UID
+	}
+	return os.Geteuid()
+}
+
 // Child is a program that was started.
 type Child struct {
 	PID    int
@@ -126,7 +134,7 @@ func (s *Spawner) fork(c *Child, o Order, join tree.Join, orders *os.File, error
 			if stat, err := proc.ReadStat(pid); err == nil {
 				c.Ticks = stat.StartTicks
 			}
-			o.Tree.Lead(tree.Leader{PID: pid, Ticks: c.Ticks})
+			o.Tree.Lead(tree.Leader{PID: pid, Ticks: c.Ticks, UID: o.uid()})
 		})
 	if err != nil {
 		return stepError("fork", err, s.Exec)

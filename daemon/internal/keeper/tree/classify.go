@@ -1,6 +1,10 @@
 package tree
 
-import "github.com/roostd/roost/daemon/internal/keeper/proc"
+import (
+	"strings"
+
+	"github.com/roostd/roost/daemon/internal/keeper/proc"
+)
 
 // classifier ascribes the processes of one look at /proc to trees, by the rule of
 // scanLane.
@@ -15,19 +19,20 @@ type classifier struct {
 	// everywhere asks the environment of all, not of the keeper's own children only.
 	everywhere bool
 	environ    func(pid int, name string) (string, bool)
+	uid        func(pid int) (int, error)
 }
 
-func newClassifier(all []proc.Stat, keeper int, trees map[string]*scanTree) *classifier {
+func newClassifier(all []proc.Stat, keeper int, everywhere bool, trees map[string]*scanTree) *classifier {
 	c := &classifier{
-		stats: make(map[int]proc.Stat, len(all)), keeper: keeper, trees: trees,
+		stats: make(map[int]proc.Stat, len(all)), keeper: keeper, everywhere: everywhere, trees: trees,
 		leaders: map[int]string{}, known: map[int]string{}, done: map[int]string{}, orphans: map[int]bool{},
-		environ: proc.Environ,
+		environ: proc.Environ, uid: proc.UID,
 	}
 	for _, s := range all {
 		c.stats[s.PID] = s
 	}
 	for id, t := range trees {
-		if t.leader.PID != 0 {
+		if c.leads(t.leader) {
 			c.leaders[t.leader.PID] = id
 		}
 		for pid, ticks := range t.known {
@@ -37,6 +42,18 @@ func newClassifier(all []proc.Stat, keeper int, trees map[string]*scanTree) *cla
 		}
 	}
 	return c
+}
+
+// leads tells whether a leader's number is still a sign of its tree. A session or
+// group keeps it from being given away, but once they were empty it can be a
+// stranger's. The keeper that reaps a leader looks at once; one that came later
+// cannot know how long the leader has been dead.
+func (c *classifier) leads(l Leader) bool {
+	s, there := c.stats[l.PID]
+	if there {
+		return s.StartTicks == l.Ticks
+	}
+	return l.PID != 0 && !c.everywhere
 }
 
 // classify returns the tree of a process, "" for none.
@@ -54,7 +71,6 @@ func (c *classifier) find(s proc.Stat) string {
 	if id, ok := c.known[s.PID]; ok {
 		return id
 	}
-	// A session or group keeps its leader's number from being given away.
 	if id, ok := c.leaders[s.SID]; ok {
 		return id
 	}
@@ -74,6 +90,36 @@ func (c *classifier) find(s proc.Stat) string {
 	if id, ok := c.environ(s.PID, InstanceVariable); ok && c.trees[id] != nil {
 		return id
 	}
-	c.orphans[s.PID] = s.PPID == c.keeper
-	return ""
+	if s.PPID != c.keeper {
+		return ""
+	}
+	id, ok := c.only(s)
+	c.orphans[s.PID] = !ok
+	return id
+}
+
+// only returns the one tree that can have left an orphan that bears no sign: the
+// only one of its user, or of root, who may have become that user. While a tree
+// has no leader yet, the orphan may be what becomes that.
+func (c *classifier) only(s proc.Stat) (string, bool) {
+	if s.Dead() {
+		return "", false
+	}
+	uid, err := c.uid(s.PID)
+	if err != nil {
+		return "", false
+	}
+	found := ""
+	for id, t := range c.trees {
+		switch {
+		case t.leader.PID == 0:
+			return "", false
+		case t.leader.UID != uid && t.leader.UID != 0 || strings.Contains(id, "/"): // a probe's is within its instance's
+		case found != "":
+			return "", false
+		default:
+			found = id
+		}
+	}
+	return found, found != ""
 }

@@ -25,7 +25,8 @@ const InstanceVariable = "ROOST_INSTANCE"
 //
 // A process is a member of a tree when it leads it, when it was once seen in it,
 // when its session or process group is the leader's, when its parent is a member,
-// or when it is an orphan whose environment names the instance.
+// or when it is an orphan whose environment names the instance, or that no other
+// tree can have left.
 type scanLane struct {
 	keeper int
 	why    error // of there being no cgroup
@@ -104,8 +105,7 @@ func (l *scanLane) scan() (members map[string][]proc.Stat, orphans []proc.Stat, 
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := newClassifier(all, l.keeper, l.trees)
-	c.everywhere = l.everywhere
+	c := newClassifier(all, l.keeper, l.everywhere, l.trees)
 	members = map[string][]proc.Stat{}
 	for _, s := range all {
 		switch id := c.classify(s.PID); {

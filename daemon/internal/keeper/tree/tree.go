@@ -57,6 +57,7 @@ type Tree interface {
 type Leader struct {
 	PID   int
 	Ticks uint64
+	UID   int // whom it runs as
 }
 
 // Join is how a process is born into a tree.

@@ -20,8 +20,8 @@ func p(pid, ppid, pgid, sid int) proc.Stat {
 
 func TestClassifier_Rule(t *testing.T) {
 	trees := map[string]*scanTree{
-		"a": {id: "a", leader: Leader{20, 20}, known: map[int]uint64{20: 20, 31: 31, 40: 4}},
-		"b": {id: "b", leader: Leader{50, 50}, known: map[int]uint64{50: 50}},
+		"a": {id: "a", leader: Leader{PID: 20, Ticks: 20, UID: 5}, known: map[int]uint64{20: 20, 31: 31, 40: 4}},
+		"b": {id: "b", leader: Leader{PID: 50, Ticks: 50, UID: 5}, known: map[int]uint64{50: 50}},
 	}
 	environ := map[int]string{33: "a", 34: "elsewhere", 38: "b", 36: "a"}
 	all := []proc.Stat{
@@ -40,7 +40,7 @@ func TestClassifier_Rule(t *testing.T) {
 		p(50, 10, 50, 50), // b's leader
 		p(51, 50, 20, 20), // b's child that joined a's session: the session counts
 	}
-	c := newClassifier(all, 10, trees)
+	c := newClassifier(all, 10, false, trees)
 	c.environ = func(pid int, _ string) (string, bool) { id, ok := environ[pid]; return id, ok }
 	want := map[int]string{20: "a", 21: "a", 22: "a", 23: "a", 30: "a", 31: "a", 32: "a", 33: "a", 38: "a", 50: "b", 51: "a"}
 	var orphans []int
@@ -59,12 +59,74 @@ func TestClassifier_Rule(t *testing.T) {
 	}
 }
 
+// An orphan that says nothing is of the only tree that can have left it.
+func TestClassifier_UnnamedOrphanIsOfTheOnlyTreeOfItsUser(t *testing.T) {
+	a := &scanTree{id: "a", leader: Leader{PID: 20, Ticks: 20, UID: 5}}
+	probe := &scanTree{id: "a/probe", leader: Leader{PID: 21, Ticks: 21, UID: 5}}
+	other := &scanTree{id: "b", leader: Leader{PID: 50, Ticks: 50, UID: 6}}
+	same := &scanTree{id: "b", leader: Leader{PID: 50, Ticks: 50, UID: 5}}
+	root := &scanTree{id: "b", leader: Leader{PID: 50, Ticks: 50}}
+	born := &scanTree{id: "b"}
+	for name, tt := range map[string]struct {
+		trees []*scanTree
+		want  string
+	}{
+		"one":                    {[]*scanTree{a}, "a"},
+		"and a probe beside it":  {[]*scanTree{a, probe}, "a"},
+		"and another user's":     {[]*scanTree{a, other}, "a"},
+		"two of its user":        {[]*scanTree{a, same}, ""},
+		"and root's":             {[]*scanTree{a, root}, ""},
+		"root's only":            {[]*scanTree{root}, "b"},
+		"another user's only":    {[]*scanTree{other}, ""},
+		"and one that is forked": {[]*scanTree{a, born}, ""},
+	} {
+		trees := map[string]*scanTree{}
+		for _, tr := range tt.trees {
+			trees[tr.id] = tr
+		}
+		c := newClassifier([]proc.Stat{p(10, 1, 10, 10), p(30, 10, 30, 30), p(31, 30, 31, 31)}, 10, false, trees)
+		c.environ = func(int, string) (string, bool) { return "", false }
+		c.uid = func(int) (int, error) { return 5, nil }
+		if got, child := c.classify(30), c.classify(31); got != tt.want || child != tt.want {
+			t.Errorf("%s: it is of %q, its child of %q, want %q", name, got, child, tt.want)
+		}
+		if c.orphans[30] != (tt.want == "") {
+			t.Errorf("%s: an orphan is %v", name, c.orphans[30])
+		}
+	}
+}
+
 func TestClassifier_EverywhereAsksStrangersToo(t *testing.T) {
-	c := newClassifier([]proc.Stat{p(1, 0, 1, 1), p(36, 1, 36, 36), p(37, 36, 37, 37)}, 0, map[string]*scanTree{"a": {id: "a"}})
-	c.everywhere = true
+	c := newClassifier([]proc.Stat{p(1, 0, 1, 1), p(36, 1, 36, 36), p(37, 36, 37, 37)}, 0, true, map[string]*scanTree{"a": {id: "a"}})
 	c.environ = func(pid int, _ string) (string, bool) { return "a", pid == 36 }
 	if c.classify(36) != "a" || c.classify(37) != "a" || c.classify(1) != "" {
 		t.Errorf("36 is of %q, 37 of %q, 1 of %q, want a, a and none", c.classify(36), c.classify(37), c.classify(1))
+	}
+}
+
+// The number of a leader that is long dead may be a stranger's session by now.
+func TestClassifier_ARecycledLeaderProvesNothing(t *testing.T) {
+	stranger := p(20, 1, 20, 20)
+	stranger.StartTicks = 99
+	child := p(21, 20, 20, 20)
+	for name, c := range map[string]struct {
+		all        []proc.Stat
+		everywhere bool
+		want       string
+	}{
+		"alive":                        {[]proc.Stat{p(20, 10, 20, 20), child}, false, "a"},
+		"recycled":                     {[]proc.Stat{stranger, child}, false, ""},
+		"just reaped by this keeper":   {[]proc.Stat{child}, false, "a"},
+		"alive, of another keeper":     {[]proc.Stat{p(20, 1, 20, 20), child}, true, "a"},
+		"recycled, of another keeper":  {[]proc.Stat{stranger, child}, true, ""},
+		"long dead, of another keeper": {[]proc.Stat{child}, true, ""},
+	} {
+		trees := map[string]*scanTree{"a": {id: "a", leader: Leader{PID: 20, Ticks: 20, UID: 5}}}
+		k := newClassifier(c.all, 10, c.everywhere, trees)
+		k.environ = func(int, string) (string, bool) { return "", false }
+		if got := k.classify(21); got != c.want {
+			t.Errorf("%s: of %q, want %q", name, got, c.want)
+		}
 	}
 }
 
