@@ -85,8 +85,29 @@ func (p *program) event(e *roostv1.Event) error {
 	_, err := fmt.Fprintf(p.Stdout, "%s  %s  %s  %s  %s\n",
 		p.paint.Paint(render.Dim, e.GetTime().AsTime().Local().Format("2006-01-02 15:04:05.000")),
 		p.paint.Paint(severityStyle(e.GetSeverity()), fmt.Sprintf("%-7s", manifest.EnumText(e.GetSeverity()))),
-		fmt.Sprintf("%-22s", render.Clean(about)), p.paint.Paint(render.Bold, fmt.Sprintf("%-16s", render.Clean(e.GetId()))), eventMessage(e, p.wide()))
-	return err
+		fmt.Sprintf("%-*s", aboutWidth, render.Clean(about)), p.paint.Paint(render.Bold, fmt.Sprintf("%-16s", render.Clean(e.GetId()))), eventMessage(e, p.wide()))
+	if err != nil || e.GetSeverity() != roostv1.EventSeverity_EVENT_SEVERITY_ERROR {
+		return err
+	}
+	return p.lastOutput(e.GetAttributes()[attributeOutput])
+}
+
+const (
+	// aboutWidth holds an app's name of usual length and an instance's id: what
+	// streams has no other way to be aligned.
+	aboutWidth = 20 + 1 + 16
+	// attributeOutput is the end of what the instance that failed wrote.
+	attributeOutput = "output"
+)
+
+// lastOutput shows what an app wrote before it failed, below the event.
+func (p *program) lastOutput(text string) error {
+	for line := range strings.Lines(render.Indent(render.CleanLines(text), "  | ")) {
+		if _, err := fmt.Fprintln(p.Stdout, p.paint.Paint(render.Dim, strings.TrimSuffix(line, "\n"))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // eventMessage is an event's message, with its actor and attributes where asked for.
@@ -99,6 +120,9 @@ func eventMessage(e *roostv1.Event, wide bool) string {
 		text += " by=" + render.Clean(e.GetActor())
 	}
 	for _, k := range sortedKeys(e.GetAttributes()) {
+		if k == attributeOutput && e.GetSeverity() == roostv1.EventSeverity_EVENT_SEVERITY_ERROR {
+			continue // it has lines of its own
+		}
 		text += fmt.Sprintf(" %s=%s", render.Clean(k), render.Clean(e.GetAttributes()[k]))
 	}
 	return text

@@ -51,7 +51,7 @@ func (p *program) ps(ctx context.Context, app string, all bool) error {
 }
 
 func (p *program) instanceTable(list []*roostv1.Instance) *render.Table {
-	columns := []string{"INSTANCE", "APP", "GENERATION", "PHASE", "PID", "ADDRESS", "AGE", "REQUESTS"}
+	columns := []string{"INSTANCE", "APP", "GENERATION", "PHASE", "PID", "ADDRESS", "AGE", "IN-FLIGHT"}
 	if p.wide() {
 		columns = append(columns, "READY AFTER", "EXIT", "REASON")
 	}

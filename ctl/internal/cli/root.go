@@ -38,6 +38,7 @@ request, keeps it alive, and replaces it without dropping a request.
 
 Write a roost.yaml and say "roostctl apply", or "roostctl up" to develop with
 daemon, proxy and apps in this one terminal.`,
+		Version:       p.Version,
 		SilenceErrors: true, SilenceUsage: true,
 		Args:              cobra.ArbitraryArgs,
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return p.prepare(c) },
@@ -47,6 +48,7 @@ daemon, proxy and apps in this one terminal.`,
 	root.SetIn(p.Stdin)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.SetFlagErrorFunc(p.flagError)
 	root.AddGroup(&cobra.Group{ID: groupApps, Title: "Change apps:"},
 		&cobra.Group{ID: groupLook, Title: "Look at them:"}, &cobra.Group{ID: groupSystem, Title: "The daemon:"})

@@ -174,14 +174,23 @@ func fakeCommand(ts *testscript.TestScript, _ bool, args []string) {
 		text, err := strconv.Unquote(`"` + args[4] + `"`)
 		ts.Check(err)
 		f.wrote(args[1], args[2], args[3], text)
-	case "event": // SEVERITY ID APP MESSAGE
+	case "event": // SEVERITY ID APP MESSAGE [INSTANCE [OUTPUT]]
 		f.mu.Lock()
 		defer f.mu.Unlock()
+		instance, attributes := "i1", map[string]string{"code": "7"}
+		if len(args) > 5 {
+			instance = args[5]
+		}
+		if len(args) > 6 {
+			text, err := strconv.Unquote(`"` + args[6] + `"`)
+			ts.Check(err)
+			attributes["output"] = text
+		}
 		f.events = append(f.events, &roostv1.Event{
-			Id: args[2], App: args[3], Message: args[4], Actor: "roostd", Cursor: "e" + strconv.Itoa(len(f.events)), Instance: "i1",
+			Id: args[2], App: args[3], Message: args[4], Actor: "roostd", Cursor: "e" + strconv.Itoa(len(f.events)), Instance: instance,
 			Time:       timestamppb.New(time.Date(2026, 1, 2, 3, 4, 5+len(f.events), 0, time.UTC)),
 			Severity:   roostv1.EventSeverity(roostv1.EventSeverity_value["EVENT_SEVERITY_"+args[1]]),
-			Attributes: map[string]string{"code": "7"},
+			Attributes: attributes,
 		})
 	default:
 		ts.Fatalf("fake: what is %q?", args[0])

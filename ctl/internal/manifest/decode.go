@@ -272,7 +272,7 @@ func (d *decoder) command(path string, at *yaml.Node, l protoreflect.List) {
 	}
 	words, err := splitCommand(line)
 	if err != nil {
-		d.faultAt(at.Line, at.Column, path, "%v", err)
+		d.faultAt(at.Line, at.Column, path, "%s: %v", path, err)
 		return
 	}
 	for i, w := range words {

@@ -75,7 +75,7 @@ func (d *decoder) scalar(path string, at *yaml.Node, fd protoreflect.FieldDescri
 	case protoreflect.Int64Kind:
 		n, err := d.size(text)
 		if err != nil {
-			d.faultAt(at.Line, at.Column, path, "%q: %v", clip(text), err)
+			d.faultAt(at.Line, at.Column, path, "%s: %q: %v", path, clip(text), err)
 			return none, false
 		}
 		return protoreflect.ValueOfInt64(n), true
@@ -158,7 +158,7 @@ func (d *decoder) duration(path string, at *yaml.Node) (protoreflect.Message, bo
 	}
 	v, err := parseDuration(text)
 	if err != nil {
-		d.faultAt(at.Line, at.Column, path, "%q: %v", clip(text), err)
+		d.faultAt(at.Line, at.Column, path, "%s: %q: %v", path, clip(text), err)
 		return nil, false
 	}
 	return durationpb.New(v).ProtoReflect(), true
