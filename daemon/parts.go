@@ -151,7 +151,19 @@ func abilities(k keeper.KeeperInfo) []api.Ability {
 	if !kill.Available {
 		kill.Detail = "there is none to use: an instance's processes are found by descent, group, session and environment"
 	}
-	return []api.Ability{kill}
+	list := []api.Ability{kill}
+	for _, limit := range []string{"memory", "cpu", "pids"} {
+		how, known := k.Abilities["limits."+limit]
+		if !known { // an older keeper's
+			continue
+		}
+		a := api.Ability{Name: "limits." + limit, Available: how != "", Detail: "kept by " + how}
+		if !a.Available {
+			a.Detail = k.Abilities["lacking."+limit]
+		}
+		list = append(list, a)
+	}
+	return list
 }
 
 // makeFolders makes the daemon's folders, with modes that keep others out of them.

@@ -335,9 +335,11 @@ func (c *Client) Token(instance string) (string, bool) {
 
 // KeeperInfo is what keeper there is.
 type KeeperInfo struct {
-	PID       int
-	Version   string
-	Abilities map[string]string // lane, log_dir
+	PID     int
+	Version string
+	// Abilities are lane, log_dir, and of memory, cpu and pids limits.X, how each is
+	// kept ("" where it is not), and lacking.X, why not.
+	Abilities map[string]string
 }
 
 // Keeper tells what keeper there is; false before the first.

@@ -17,6 +17,12 @@ import (
 // Hello tells what keeper this is.
 func (s *server) Hello(context.Context, *keeperv1.HelloRequest) (*keeperv1.HelloResponse, error) {
 	abilities := map[string]string{"lane": s.lane.Name(), "log_dir": s.cfg.LogDir}
+	for _, a := range s.limiter.Abilities(s.lane) {
+		abilities["limits."+a.Limit] = a.How
+		if a.How == "" {
+			abilities["lacking."+a.Limit] = a.Why
+		}
+	}
 	return &keeperv1.HelloResponse{
 		Version: s.cfg.Version, Protocol: Protocol, Pid: int32(os.Getpid()), BootId: s.boot, Abilities: abilities,
 	}, nil

@@ -35,6 +35,13 @@ func runApp(name string) (code int) {
 		escape(arg)
 	case "between": // the middle of a double fork
 		start("stubborn", arg, &syscall.SysProcAttr{Setsid: true})
+	case "vanish": // vanish:FILE: a process that bears no sign of this one; FILE gets its pid
+		vanish(arg)
+		forever()
+	case "vanish-exit":
+		vanish(arg)
+	case "vanishing": // the middle of its double fork
+		begin("/bin/sh", arg, []string{"sh", "-c", "trap '' TERM HUP; exec sleep 987"}, []string{}, &syscall.SysProcAttr{Setsid: true})
 	case "report": // report:FILE
 		write(arg, report())
 	case "accept": // serves one connection on descriptor 3
@@ -63,8 +70,12 @@ func start(name, file string, attr *syscall.SysProcAttr) *os.Process {
 			env = append(env, entry)
 		}
 	}
-	p, err := os.StartProcess("/proc/self/exe", []string{"app"}, &os.ProcAttr{
-		Env: append(env, Variable+"="+name), Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: attr,
+	return begin("/proc/self/exe", file, []string{"app"}, append(env, Variable+"="+name), attr)
+}
+
+func begin(path, file string, argv, env []string, attr *syscall.SysProcAttr) *os.Process {
+	p, err := os.StartProcess(path, argv, &os.ProcAttr{
+		Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: attr,
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -84,6 +95,14 @@ func escape(file string) {
 	start("stubborn", file, nil)
 	start("stubborn", file, &syscall.SysProcAttr{Setsid: true})
 	between := start("between:"+file, os.DevNull, &syscall.SysProcAttr{Setsid: true})
+	_, _ = between.Wait()
+	write(file+".done", nil)
+}
+
+// vanish starts a daemon: forked twice, in a session of its own, without an
+// environment, deaf to SIGTERM.
+func vanish(file string) {
+	between := start("vanishing:"+file, os.DevNull, &syscall.SysProcAttr{Setsid: true})
 	_, _ = between.Wait()
 	write(file+".done", nil)
 }

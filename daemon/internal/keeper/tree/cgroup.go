@@ -77,6 +77,14 @@ func (l *cgroupLane) Owner(pid int) (string, bool) {
 // Orphans is empty: a cgroup keeps what is forked in it.
 func (l *cgroupLane) Orphans() ([]Orphan, error) { return nil, nil }
 
+func (l *cgroupLane) Delegates(controller string) bool {
+	if l.base.controller != "" {
+		return false
+	}
+	data, err := os.ReadFile(filepath.Join(l.base.dir, "cgroup.subtree_control"))
+	return err == nil && slices.Contains(strings.Fields(string(data)), controller)
+}
+
 func (l *cgroupLane) Close() { _ = os.Remove(l.base.dir) }
 
 // cgroupTree is the processes in a cgroup and in those below it.

@@ -54,9 +54,25 @@ type base struct {
 
 var errNoHierarchy = errors.New("no such hierarchy is mounted")
 
-// makeBase makes roost-<hash of the state dir> below the keeper's own cgroup. A
-// lane's name is its v1 controller, LaneV2 excepted.
+// makeBase makes roost-<hash of the state dir> below the keeper's own cgroup.
 func makeBase(name, stateDir string) (base, error) {
+	b, err := findBase(name, stateDir)
+	if err != nil {
+		return base{}, err
+	}
+	if err := os.Mkdir(b.dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return base{}, err
+	}
+	if b.controller == "" {
+		delegate(filepath.Dir(b.dir))
+		delegate(b.dir)
+	}
+	return b, nil
+}
+
+// findBase tells where makeBase would make its folder, or why it could not. A
+// lane's name is its v1 controller, LaneV2 excepted.
+func findBase(name, stateDir string) (base, error) {
 	controller := name
 	if name == LaneV2 {
 		controller = ""
@@ -85,15 +101,7 @@ func makeBase(name, stateDir string) (base, error) {
 		return base{}, fmt.Errorf("%s is not delegated: %w", parent, err)
 	}
 	folder := fmt.Sprintf("roost-%x", hash(stateDir))
-	b := base{dir: filepath.Join(parent, folder), path: filepath.Join(path, folder), controller: controller}
-	if err := os.Mkdir(b.dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-		return base{}, err
-	}
-	if controller == "" {
-		delegate(parent)
-		delegate(b.dir)
-	}
-	return b, nil
+	return base{dir: filepath.Join(parent, folder), path: filepath.Join(path, folder), controller: controller}, nil
 }
 
 func hash(stateDir string) []byte {

@@ -34,6 +34,33 @@ func NewLimiter(stateDir string) *Limiter {
 	return &Limiter{stateDir: stateDir, v1: map[string]base{}, lacking: map[string]error{}}
 }
 
+// Ability is how this host keeps one kind of limit.
+type Ability struct {
+	Limit string // memory, cpu, pids
+	How   string // "cgroup v2", "cgroup v1"; "" where it is lacking
+	Why   string // it is lacking
+}
+
+// Abilities tells how the limits of a lane's trees are kept. It makes nothing.
+func (l *Limiter) Abilities(lane Lane) []Ability {
+	var list []Ability
+	for _, c := range []controller{memoryController, cpuController, pidsController} {
+		a := Ability{Limit: c.name, How: "cgroup v2"}
+		if !lane.Delegates(c.name) {
+			a.How = "cgroup v1"
+			if _, err := findBase(c.name, l.stateDir); err != nil {
+				a.How, a.Why = "", lackingText(c, err)
+			}
+		}
+		list = append(list, a)
+	}
+	return list
+}
+
+func lackingText(c controller, err error) string {
+	return fmt.Sprintf("%s: no v2 controller is delegated and v1: %v", c.name, err)
+}
+
 // Limited is what was done to limit one tree.
 type Limited struct {
 	Procs   []string // cgroup.procs files that its leader must enter, too
@@ -74,7 +101,7 @@ func (l *Limiter) set(done *Limited, id string, t Tree, c controller, value int6
 	}
 	b, err := l.hierarchy(c.name)
 	if err != nil {
-		done.Lacking = append(done.Lacking, fmt.Sprintf("%s: no v2 controller is delegated and v1: %v", c.name, err))
+		done.Lacking = append(done.Lacking, lackingText(c, err))
 		return nil
 	}
 	dir := filepath.Join(b.dir, id)

@@ -54,6 +54,8 @@ func (l *scanLane) Condition() string {
 
 func (l *scanLane) Left() []string { return nil }
 
+func (l *scanLane) Delegates(string) bool { return false }
+
 func (l *scanLane) Close() {}
 
 func (l *scanLane) New(id string) (Tree, error) {

@@ -31,6 +31,8 @@ type Lane interface {
 	// Orphans returns the processes that came down to the keeper and that no sign
 	// ascribes to a tree.
 	Orphans() ([]Orphan, error)
+	// Delegates tells whether its trees' own cgroups have a v2 controller.
+	Delegates(controller string) bool
 	// Close removes what the lane made, as far as it is empty.
 	Close()
 }

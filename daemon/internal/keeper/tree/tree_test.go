@@ -194,6 +194,11 @@ func TestLimiter_NamesWhatTheHostLacks(t *testing.T) {
 	if err != nil || len(done.Lacking) != 2 || !strings.HasPrefix(done.Lacking[0], "memory: ") {
 		t.Errorf("lacking %q, %v, want memory and pids", done.Lacking, err)
 	}
+	for _, a := range NewLimiter(t.TempDir()).Abilities(lane) {
+		if (a.How == "") != (a.Why != "") || a.How == "cgroup v2" {
+			t.Errorf("ability %+v in a lane without cgroups", a)
+		}
+	}
 	if done.OOMKilled() {
 		t.Error("an unlimited tree was killed for memory")
 	}
