@@ -49,6 +49,7 @@ type kernel interface {
 	Listener(addr netip.AddrPort) (sockdiag.Socket, bool, error)
 	Conn(local, remote netip.AddrPort) (sockdiag.Socket, bool, error)
 	Listeners(port uint16) ([]sockdiag.Socket, error)
+	Users(port uint16) ([]sockdiag.Socket, error)
 	UnixListeners() ([]sockdiag.UnixSocket, error)
 }
 
@@ -84,18 +85,4 @@ func (r *Prober) Check(ctx context.Context, p app.Process, l app.Launch, address
 	t := r.newTarget(p, l)
 	t.address = address
 	return t.check(ctx)
-}
-
-// PortOwner tells whether something listens on the port, at whatever address,
-// and who, for people. What cannot be found out counts as free.
-func (r *Prober) PortOwner(port int) (owner string, busy bool) {
-	found, err := r.net.Listeners(uint16(port))
-	if err != nil {
-		r.cfg.Log.Warn("port not checked", "port", port, "error", err)
-		return "", false
-	}
-	if len(found) == 0 {
-		return "", false
-	}
-	return r.proc.describe(found[0].Inode, found[0].UID), true
 }

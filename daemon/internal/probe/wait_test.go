@@ -61,6 +61,8 @@ func (k *fakeKernel) Conn(_, _ netip.AddrPort) (sockdiag.Socket, bool, error) {
 	return sockdiag.Socket{}, false, nil
 }
 
+func (k *fakeKernel) Users(port uint16) ([]sockdiag.Socket, error) { return k.Listeners(port) }
+
 func (k *fakeKernel) UnixListeners() ([]sockdiag.UnixSocket, error) { return nil, nil }
 
 // fakeProc is a /proc in which the pids have sockets open.

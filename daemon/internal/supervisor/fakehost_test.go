@@ -166,6 +166,11 @@ func (h *fakeHost) WaitReady(ctx context.Context, p Process, _ app.Launch) (stri
 	return f.Info().Address, nil
 }
 
+func (h *fakeHost) PortFree(port int) bool {
+	_, busy := h.PortOwner(port)
+	return !busy
+}
+
 func (h *fakeHost) PortOwner(port int) (string, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

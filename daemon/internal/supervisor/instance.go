@@ -223,7 +223,7 @@ func (i *instance) reportFailedStart(ctx context.Context, p app.Process, err *ap
 			if stranger = busy; busy {
 				err = &app.StartError{
 					Step: stepPort, Exit: err.Exit,
-					Message: fmt.Sprintf("%s; %s listens on its port %d", err.Message, owner, i.launch.Port),
+					Message: fmt.Sprintf("%s; %s has its port %d", err.Message, owner, i.launch.Port),
 				}
 			}
 		case <-patience.C:

@@ -16,33 +16,58 @@ func (i *instance) dynamicPort() bool {
 	return l.Mode == app.ListenPort && l.Port == 0
 }
 
-// choosePort gives the launch its port. A stranger listening on a dynamic one is
-// left alone and another port taken, once.
+// choosePort gives the launch its port. Dynamic ones that others have are passed
+// over.
 func (i *instance) choosePort() *app.StartError {
 	if i.launch.Spec.Listen.Mode != app.ListenPort {
 		return nil
 	}
-	if i.launch.Port = i.launch.Spec.Listen.Port; i.launch.Port != 0 {
-		if owner, busy := i.portOwner(); busy {
-			return &app.StartError{Step: stepPort, Message: fmt.Sprintf(
-				"its listen.port %d is in use by %s: stop that, or choose another port", i.launch.Port, owner)}
-		}
-		return nil
+	if i.launch.Port = i.launch.Spec.Listen.Port; i.launch.Port == 0 {
+		return i.chooseDynamicPort()
 	}
-	port, ok := i.ports.take(time.Now())
-	if !ok {
-		return &app.StartError{Step: "ports", Message: fmt.Sprintf(
-			"every port of %d-%d is in use: give roostd a larger --port-range", i.ports.low, i.ports.high)}
-	}
-	i.launch.Port = port
 	if owner, busy := i.portOwner(); busy {
 		return &app.StartError{Step: stepPort, Message: fmt.Sprintf(
-			"port %d, chosen for it, is in use by %s: keep others out of roostd's --port-range", port, owner)}
+			"its listen.port %d is in use by %s: stop that, or choose another port", i.launch.Port, owner)}
 	}
 	return nil
 }
 
-// portOwner tells who listens on the instance's port, where it has one.
+// chooseDynamicPort takes the first port of the range that can be bound.
+func (i *instance) chooseDynamicPort() *app.StartError {
+	var taken []int // by strangers
+	defer func() {
+		for _, port := range taken {
+			i.ports.release(port, time.Now())
+		}
+	}()
+	for {
+		port, ok := i.ports.take(time.Now())
+		switch {
+		case !ok:
+			return i.noPort(taken)
+		case i.cfg.Prober.PortFree(port):
+			i.launch.Port = port
+			return nil
+		}
+		taken = append(taken, port)
+	}
+}
+
+// noPort is the error of a range without a free port, of which strangers have
+// the given ones.
+func (i *instance) noPort(taken []int) *app.StartError {
+	why := "apps have them all: give roostd a larger --port-range"
+	if n := len(taken); n > 0 {
+		why = fmt.Sprintf("others than its apps have %d of them", n)
+		if owner, busy := i.cfg.Prober.PortOwner(taken[n-1]); busy {
+			why += fmt.Sprintf(" (port %d: %s)", taken[n-1], owner)
+		}
+		why += ": keep them out of roostd's --port-range, or give it another one"
+	}
+	return &app.StartError{Step: "ports", Message: fmt.Sprintf("no port of %d-%d is free, %s", i.ports.low, i.ports.high, why)}
+}
+
+// portOwner tells who else has the instance's port, where it has one.
 func (i *instance) portOwner() (owner string, busy bool) {
 	if i.launch.Port == 0 {
 		return "", false

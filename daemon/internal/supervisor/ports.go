@@ -36,8 +36,9 @@ type Prober interface {
 	WaitReady(ctx context.Context, p Process, l app.Launch) (address string, err error)
 	// Check asks once whether a ready process still is. A nil error means yes.
 	Check(ctx context.Context, p Process, l app.Launch, address string) error
-	// PortOwner tells whether something listens on a loopback port, and who, for
-	// people.
+	// PortFree tells whether an app could bind the port. It is quick.
+	PortFree(port int) bool
+	// PortOwner tells whether a process has the port, and which, for people.
 	PortOwner(port int) (owner string, busy bool)
 }
 

@@ -271,13 +271,15 @@ func TestStart_ThatTakesLongKeepsNobodyElseFromStarting(t *testing.T) {
 	})
 }
 
-func TestPort_StrangerOnADynamicPortIsAvoidedOnce(t *testing.T) {
+func TestPort_StrangersOnDynamicPortsArePassedOver(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.apply(spec("web"))
 		first := r.ports.next
-		r.host.strangers[first] = "pid 7 (nginx)"
+		for p := range 99 { // all but one
+			r.host.strangers[20000+(first-20000+p)%100] = "pid 7 (nginx)"
+		}
 		set, f := r.activate("web")
-		if f != nil || r.host.count() != 1 || strings.HasSuffix(set.Endpoints[0].Address, number(int64(first))) {
+		if f != nil || r.host.count() != 1 || !strings.HasSuffix(set.Endpoints[0].Address, number(int64(20000+(first-20000+99)%100))) {
 			t.Fatalf("set %v, fault %v", set, f)
 		}
 	})
@@ -288,8 +290,27 @@ func TestPort_StrangerOnADynamicPortIsAvoidedOnce(t *testing.T) {
 		}
 		_, f := r.activate("web")
 		wantReason(t, f, app.ReasonStartFailed)
-		if !strings.Contains(f.Message, "pid 7 (nginx)") || r.recorder.count(app.EventInstanceStarting) != 2 {
+		if !strings.Contains(f.Message, "pid 7 (nginx)") || !strings.Contains(f.Message, "20000-20099") || r.recorder.count(app.EventInstanceStarting) != 1 {
 			t.Fatalf("fault %v after %d starts", f, r.recorder.count(app.EventInstanceStarting))
+		}
+	})
+}
+
+func TestPort_AStartThatFailsForAStrangerIsTriedOnAPortThatIsFree(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.apply(spec("web"))
+		r.host.behaveBy(func(l app.Launch) script {
+			if r.host.launches > 1 {
+				return script{boot: time.Second}
+			}
+			r.host.strangers[l.Port] = "pid 7 (nginx)" // it came after the choice
+			if next := l.Port + 1; next < 20100 {
+				r.host.strangers[next] = "pid 7 (nginx)"
+			}
+			return script{boot: -1, exitAfter: 10 * time.Millisecond, code: 1}
+		})
+		if _, f := r.activate("web"); f != nil || r.host.count() != 2 {
+			t.Fatalf("fault %v after %d launches", f, r.host.count())
 		}
 	})
 }

@@ -97,11 +97,17 @@ func (q *Querier) exact(local, remote netip.AddrPort, state State) (s Socket, fo
 
 // Listeners lists the TCP sockets that listen on port, whatever their address;
 // port 0 is every port. It walks a kernel table: about 0.1 ms.
-func (q *Querier) Listeners(port uint16) ([]Socket, error) {
+func (q *Querier) Listeners(port uint16) ([]Socket, error) { return q.list(port, 1<<Listen) }
+
+// Users lists the TCP sockets with the local port, whatever their state and
+// address; since Linux 6.8 those that are only bound, too.
+func (q *Querier) Users(port uint16) ([]Socket, error) { return q.list(port, ^uint32(0)) }
+
+func (q *Querier) list(port uint16, states uint32) ([]Socket, error) {
 	var all []Socket
 	err := q.with(func(c *conn) error {
 		for _, fam := range []uint8{unix.AF_INET, unix.AF_INET6} {
-			req := inetRequest(fam, netip.AddrPortFrom(netip.Addr{}, port), netip.AddrPort{}, 1<<Listen)
+			req := inetRequest(fam, netip.AddrPortFrom(netip.Addr{}, port), netip.AddrPort{}, states)
 			err := c.ask(req, unix.NLM_F_DUMP, func(msg []byte) error {
 				s, err := parseInet(msg)
 				if err == nil {
@@ -119,7 +125,7 @@ func (q *Querier) Listeners(port uint16) ([]Socket, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list listening sockets through sock_diag: %w", err)
+		return nil, fmt.Errorf("list sockets of a port through sock_diag: %w", err)
 	}
 	return all, nil
 }
