@@ -110,6 +110,7 @@ func newDaemon(cfg config, db *store.Store) (d *daemon, err error) {
 	d.prober = probe.New(probe.Config{
 		Log: cfg.log.Named("probe"), Output: d.logs, ProxyGID: d.proxyGID(), Condition: d.conditions.note,
 	})
+	warnOfOverlap(localPorts, cfg.portLow, cfg.portHigh, cfg.log)
 	d.apps = supervisor.New(supervisor.Config{
 		Launcher: launcher{d.keeper}, Prober: d.prober, Publisher: d.endpoints,
 		Recorder: logs.Recorder{Store: d.logs, Events: d.events}, Store: db, Log: cfg.log.Named("supervisor"),
