@@ -91,7 +91,7 @@ func (p *program) apply(ctx context.Context, paths []string, o applyOptions) err
 func (p *program) waitApplied(ctx context.Context, resp *roostv1.ApplyAppsResponse) error {
 	var list []pending
 	for _, r := range resp.GetResults() {
-		list = append(list, pending{r.GetName(), r.GetRolloutId()})
+		list = append(list, pending{r.GetName(), r.GetRolloutId(), r.GetAction() == roostv1.ApplyAction_APPLY_ACTION_DELETED})
 	}
 	return p.wait(ctx, list...)
 }

@@ -28,6 +28,13 @@ func (f *fakeDaemon) instancesOf(a *roostv1.App, exited bool) []*roostv1.Instanc
 			Exit: &roostv1.Exit{Code: 7, Time: timestamppb.New(began().Add(2 * time.Second))}, Reason: "it exited before it was ready", OutputTail: "bye\n",
 		})
 	}
+	if exited && a.GetName() == f.crashed {
+		at := began().Add(-2 * time.Hour)
+		list = append(list, &roostv1.Instance{
+			Id: a.GetName() + "dead", App: a.GetName(), Generation: 1, Phase: roostv1.InstancePhase_INSTANCE_PHASE_EXITED, StartTime: timestamppb.New(at),
+			Exit: &roostv1.Exit{Signal: "SIGSEGV", Time: timestamppb.New(at)}, OutputTail: "bye\n",
+		})
+	}
 	return list
 }
 

@@ -37,6 +37,7 @@ type fakeDaemon struct {
 	events   []*roostv1.Event
 	cuts     map[string]bool // rollouts whose next watch is cut
 	denied   bool
+	crashed  string // the app that has an instance that crashed long ago
 	// comesBack has a shutdown followed by a start that nobody sees between them.
 	comesBack bool
 	restarts  int32
@@ -101,9 +102,11 @@ func (f *fakeDaemon) ApplyApps(_ context.Context, req *roostv1.ApplyAppsRequest)
 		if !req.GetPrune() || declared || f.apps[name].GetManifest() != req.GetManifest() {
 			continue
 		}
-		resp.Results = append(resp.Results, &roostv1.ApplyResult{Action: roostv1.ApplyAction_APPLY_ACTION_DELETED, Name: name})
+		r := &roostv1.ApplyResult{Action: roostv1.ApplyAction_APPLY_ACTION_DELETED, Name: name}
+		resp.Results = append(resp.Results, r)
 		if !req.GetValidateOnly() {
 			delete(f.apps, name)
+			r.RolloutId = "forgotten" // as many are, where many end at once
 		}
 	}
 	return proto.CloneOf(resp), nil
@@ -187,8 +190,11 @@ func (f *fakeDaemon) begin(a *roostv1.App) string {
 	r := &roostv1.Rollout{Id: id, App: a.GetName(), Generation: a.GetDesiredGeneration(), Desired: a.GetInstances(), StartTime: timestamppb.New(began())}
 	switch a.GetSpec().GetCommand()[0] {
 	case "fail":
-		r.Phase, r.Message, r.Output = roostv1.RolloutPhase_ROLLOUT_PHASE_FAILED, "rolled back: the new instance exited with code 7 before it was ready", "cannot open config.json\x1b[2J\nbye\n"
-		a.State, a.Ready = roostv1.AppState_APP_STATE_FAILED, 0
+		r.Phase, r.Message, r.Output = roostv1.RolloutPhase_ROLLOUT_PHASE_FAILED, a.GetName()+" did not start: it exited with code 7 before it was ready", "cannot open config.json\x1b[2J\nbye\n"
+		if a.ServingGeneration = max(a.GetDesiredGeneration()-1, 1); a.GetServingGeneration() == a.GetDesiredGeneration() {
+			a.State, a.Ready = roostv1.AppState_APP_STATE_FAILED, 0
+		}
+		r.EndTime = r.GetStartTime()
 		a.Conditions = []*roostv1.Condition{{Type: "RolloutFailed", Message: "generation 1: exited with code 7"}}
 	case "hang":
 		r.Phase = roostv1.RolloutPhase_ROLLOUT_PHASE_PROGRESSING

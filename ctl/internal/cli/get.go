@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,7 +60,7 @@ func (p *program) detail(a *roostv1.App, instances []*roostv1.Instance) error {
 			return err
 		}
 	}
-	p.lastFailure(a.GetRollout(), lastFailed)
+	p.lastFailure(a.GetRollout(), lastFailed, recovered(lastFailed, live))
 	spec, err := manifest.Spec(a.GetSpec())
 	if err != nil {
 		return err
@@ -112,12 +113,24 @@ func failedExit(e *roostv1.Exit) bool {
 	return e != nil && (e.GetCode() != 0 || e.GetOom() || e.GetUnknown())
 }
 
-// lastFailure shows why the last rollout, or else the last instance, failed.
-func (p *program) lastFailure(r *roostv1.Rollout, i *roostv1.Instance) {
+// recovered tells whether an instance has become ready since the failed one ended.
+func recovered(failed *roostv1.Instance, live []*roostv1.Instance) bool {
+	return slices.ContainsFunc(live, func(i *roostv1.Instance) bool {
+		return i.GetPhase() == roostv1.InstancePhase_INSTANCE_PHASE_READY && i.GetReadyTime().AsTime().After(failed.GetExit().GetTime().AsTime())
+	})
+}
+
+// lastFailure shows why the last rollout, or else the last instance, failed, and
+// whether that is over.
+func (p *program) lastFailure(r *roostv1.Rollout, i *roostv1.Instance, isOver bool) {
 	switch {
 	case r.GetPhase() == roostv1.RolloutPhase_ROLLOUT_PHASE_FAILED:
 		p.heading("Last failure")
-		p.say("  generation %d: %s", r.GetGeneration(), render.Clean(r.GetMessage()))
+		when := ""
+		if t := r.GetEndTime(); t != nil {
+			when = " (" + render.Age(time.Since(t.AsTime())) + " ago)"
+		}
+		p.say("  generation %d: %s%s", r.GetGeneration(), render.Clean(r.GetMessage()), when)
 		fmt.Fprint(p.Stdout, render.Indent(render.CleanLines(r.GetOutput()), "  | "))
 	case i != nil:
 		p.heading("Last failure")
@@ -128,6 +141,9 @@ func (p *program) lastFailure(r *roostv1.Rollout, i *roostv1.Instance) {
 		when := ""
 		if t := i.GetExit().GetTime(); t != nil {
 			when = ", " + render.Age(time.Since(t.AsTime())) + " ago"
+		}
+		if isOver {
+			when += "; has run again since"
 		}
 		p.say("  instance %s: %s (%s%s)", i.GetId(), render.Clean(why), exitText(i.GetExit()), when)
 		fmt.Fprint(p.Stdout, render.Indent(render.CleanLines(i.GetOutputTail()), "  | "))

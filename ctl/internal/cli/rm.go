@@ -30,7 +30,7 @@ func (p *program) rm(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.wait(ctx, pending{args[0], resp.GetRolloutId()}); err != nil {
+	if err := p.wait(ctx, pending{app: args[0], id: resp.GetRolloutId(), removes: true}); err != nil {
 		return err
 	}
 	return p.print(resp, args[0], func() error {

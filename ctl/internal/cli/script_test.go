@@ -174,6 +174,10 @@ func fakeCommand(ts *testscript.TestScript, _ bool, args []string) {
 		text, err := strconv.Unquote(`"` + args[4] + `"`)
 		ts.Check(err)
 		f.wrote(args[1], args[2], args[3], text)
+	case "crashed": // APP
+		f.mu.Lock()
+		f.crashed = args[1]
+		f.mu.Unlock()
 	case "event": // SEVERITY ID APP MESSAGE [INSTANCE [OUTPUT]]
 		f.mu.Lock()
 		defer f.mu.Unlock()

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -18,12 +19,16 @@ import (
 )
 
 // pending is a rollout that a write has begun.
-type pending struct{ app, id string }
+type pending struct {
+	app, id string
+	removes bool // it ends with the app
+}
 
 // step is what a watch of a rollout brings: how far it is, or why there is no more.
 type step struct {
 	app     string
 	rollout *roostv1.Rollout
+	serving int64 // at the end of a failed one: the generation that serves; 0: not known
 	err     error
 	ended   bool
 }
@@ -65,7 +70,7 @@ type answer interface {
 
 // finish waits until what a write has begun is true, and prints its answer.
 func (p *program) finish(ctx context.Context, app string, resp answer, people func()) error {
-	if err := p.wait(ctx, pending{app, resp.GetRolloutId()}); err != nil {
+	if err := p.wait(ctx, pending{app: app, id: resp.GetRolloutId()}); err != nil {
 		return err
 	}
 	p.settle(ctx, resp.GetApp())
@@ -113,7 +118,7 @@ func (p *program) follow(steps <-chan step, watched []pending) map[string]error 
 			}
 			if s.ended {
 				open--
-				errs[s.app] = outcome(s.app, last[s.app], s.err)
+				errs[s.app] = outcome(s.app, last[s.app], s.serving, s.err)
 			}
 		}
 	}
@@ -130,16 +135,40 @@ const (
 // watchRollout sends what it sees. The receiver takes every step, up to the last.
 func (p *program) watchRollout(ctx context.Context, r pending, steps chan<- step) {
 	seen := time.Now()
+	var last *roostv1.Rollout
 	for {
 		err := p.watchOnce(ctx, r, func(now *roostv1.Rollout) {
-			seen = time.Now()
+			seen, last = time.Now(), now
 			steps <- step{app: r.app, rollout: now}
 		})
 		if status.Code(err) != codes.Unavailable || time.Since(seen) > reconnectFor || !pause(ctx, reconnectEvery) {
-			steps <- step{app: r.app, err: cause(ctx, err), ended: true}
+			if r.removes && status.Code(err) == codes.NotFound && p.isGone(ctx, r.app) {
+				err = nil // and its rollouts with it
+				last = &roostv1.Rollout{Phase: roostv1.RolloutPhase_ROLLOUT_PHASE_COMPLETE}
+			}
+			steps <- step{app: r.app, rollout: last, serving: p.servingAfter(ctx, last), err: cause(ctx, err), ended: true}
 			return
 		}
 	}
+}
+
+// isGone tells whether the daemon knows no such app.
+func (p *program) isGone(ctx context.Context, app string) bool {
+	_, err := p.apps().GetApp(ctx, &roostv1.GetAppRequest{Name: app})
+	return status.Code(err) == codes.NotFound
+}
+
+// servingAfter is the generation that an app was left with by a rollout that
+// failed, 0 where it is the rollout's own or cannot be told.
+func (p *program) servingAfter(ctx context.Context, r *roostv1.Rollout) int64 {
+	if r.GetPhase() != roostv1.RolloutPhase_ROLLOUT_PHASE_FAILED {
+		return 0
+	}
+	resp, err := p.apps().GetApp(ctx, &roostv1.GetAppRequest{Name: r.GetApp()})
+	if err != nil || resp.GetApp().GetServingGeneration() == r.GetGeneration() {
+		return 0
+	}
+	return resp.GetApp().GetServingGeneration()
 }
 
 // watchOnce returns nil when the stream has ended well.
@@ -172,8 +201,9 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// outcome is nil for a rollout that completed.
-func outcome(app string, r *roostv1.Rollout, err error) error {
+// outcome is nil for a rollout that completed. serving is the generation that one
+// that failed was rolled back to, 0 for none.
+func outcome(app string, r *roostv1.Rollout, serving int64, err error) error {
 	if err != nil {
 		return err
 	}
@@ -187,7 +217,10 @@ func outcome(app string, r *roostv1.Rollout, err error) error {
 		if message == "" {
 			message = "the rollout failed: see roostctl events"
 		}
-		if !strings.HasPrefix(message, app+" ") {
+		switch {
+		case serving != 0:
+			message = fmt.Sprintf("%s: rolled back, generation %d keeps serving: %s", app, serving, strings.TrimPrefix(message, app+" "))
+		case !strings.HasPrefix(message, app+" "):
 			message = app + ": " + message
 		}
 		return &failure{code: exitFailed, err: errors.New(message), detail: outputOf(app, r.GetOutput())}
