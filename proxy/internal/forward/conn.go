@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -96,6 +97,16 @@ func (c *conn) serve() {
 		if !keep {
 			return
 		}
+	}
+}
+
+// contain is deferred around what handles a peer's bytes. A fault of this program
+// costs the connection that found it, not those of every app; cleanUp gives back
+// what the connection holds.
+func (c *conn) contain(cleanUp func()) {
+	if v := recover(); v != nil {
+		c.srv.cfg.Warn("a fault of this program ended a connection: please report it", "fault", v, "stack", string(debug.Stack()))
+		cleanUp()
 	}
 }
 

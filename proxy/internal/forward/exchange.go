@@ -82,8 +82,13 @@ func (x *exchange) free() {
 
 // run carries the exchange out. It reports whether the connection can carry
 // another.
-func (x *exchange) run() bool {
+func (x *exchange) run() (again bool) {
 	c := x.c
+	defer c.contain(func() {
+		again = false
+		x.cut()
+		x.letGo(false)
+	})
 	c.sweep.busy()
 	x.started = c.srv.now()
 	switch ok, err := x.readHead(); {

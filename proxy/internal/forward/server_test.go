@@ -249,3 +249,26 @@ func TestServer_AnswerIsNotLostToMoreInput(t *testing.T) {
 		t.Errorf("%q, %v", b, err)
 	}
 }
+
+// TestServer_AFaultEndsOneConnection: it takes neither others along nor the claim
+// on the instance.
+func TestServer_AFaultEndsOneConnection(t *testing.T) {
+	warnings := make(chan string, 1)
+	w := newWorld(t, []string{httpApp(t, func(w http.ResponseWriter, r *http.Request) {})}, config(func(c *Config) {
+		c.Warn = func(msg string, _ ...any) { warnings <- msg }
+		c.Observer = observerFunc(func(r *Record) {
+			if string(r.Path) == "/fault" {
+				panic("a test's")
+			}
+		})
+	}))
+	other, c := w.dial(), w.dial()
+	other.send(get("/")).expect(200, "")
+	c.send(get("/fault")).expect(200, "")
+	c.closed()
+	if msg := receive(t, warnings); !strings.Contains(msg, "fault of this program") {
+		t.Errorf("warned %q", msg)
+	}
+	other.send(get("/")).expect(200, "")
+	w.inFlight(0)
+}

@@ -24,6 +24,7 @@ type tunnel struct {
 	closing     atomic.Pointer[time.Time] // until when, once Roost ends it
 	ended       atomic.Bool               // the app has closed its direction
 	leaving     func() bool               // the instance is being drained
+	contain     func(cleanUp func())      // see conn
 	down, up    flow
 }
 
@@ -53,7 +54,7 @@ func (x *exchange) switchProtocols() {
 	x.out = x.resp.AppendExcept(x.out, dropInterim)
 	x.out = append(x.out, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"...)
 
-	t := &tunnel{client: &c.sock, app: x.peer, policy: x.policy.CloseWebSockets, leaving: x.lease.Draining}
+	t := &tunnel{client: &c.sock, app: x.peer, policy: x.policy.CloseWebSockets, leaving: x.lease.Draining, contain: c.contain}
 	t.down = flow{t: t, src: x.peer, dst: &c.sock, buf: x.bb, goodbye: goingAway}
 	t.up = flow{t: t, src: &c.sock, dst: x.peer, buf: x.takeEarly(), goodbye: goingAwayMasked}
 	x.bb = nil
@@ -152,6 +153,10 @@ func (t *tunnel) run() {
 // run carries bytes until src ends. A failure in either direction ends both.
 func (f *flow) run() {
 	defer discard(&f.buf)
+	defer f.t.contain(func() {
+		f.t.client.readDeadline(past)
+		f.t.app.readDeadline(past)
+	})
 	for f.pass(f.t.closing.Load() != nil) == nil {
 		release(&f.buf)
 		err := f.src.fill(&f.buf, false)

@@ -51,6 +51,7 @@ func (x *exchange) startUpload() {
 func (u *upload) run() {
 	defer close(u.done)
 	defer u.x.c.upWaits(upNone)
+	defer u.x.c.contain(func() { u.x.c.interrupt(causeGone) })
 	for {
 		if more, _ := u.x.uploadStep(false); !more {
 			return
