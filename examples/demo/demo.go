@@ -128,8 +128,17 @@ func (d *demo) apply(ctx context.Context, apps *manifest) error {
 	if _, err := d.ctl(ctx, stdin, args...); err != nil {
 		return err
 	}
-	d.timed("roostctl apply", took(), "%d apps, the worker runs already", apps.len())
+	d.timed("roostctl apply", took(), "%s", applied(apps))
 	return nil
+}
+
+// applied says what an apply has done, and what it took its time for.
+func applied(apps *manifest) string {
+	text := fmt.Sprintf("%d apps", apps.len())
+	if apps.has("worker") {
+		text += "; it waited until the worker, which has no port to be ready by, had run for its min_ready of 2 s"
+	}
+	return text
 }
 
 // wait keeps everything up until the user, or a program, ends it.
@@ -162,24 +171,24 @@ func (d *demo) takeDown() error {
 }
 
 func (d *demo) sayNext() {
+	if !d.stay {
+		d.say("\nThis is no terminal, so everything ends here. Run it in a terminal, and it stays up for you to try more.")
+		return
+	}
 	ctl := filepath.Join(d.bin, "roostctl")
 	if wd, err := os.Getwd(); err == nil {
 		if rel, err := filepath.Rel(wd, ctl); err == nil && filepath.IsLocal(rel) {
 			ctl = rel
 		}
 	}
-	if !d.stay {
-		d.say("\nThis is no terminal, so everything ends here. In a terminal make demo stays up for you to try:\n")
-	} else {
-		d.say("\nIt stays up until Ctrl-C. Try, in another terminal:\n")
-	}
+	d.say("\nIt stays up until Ctrl-C. Try, in another terminal:\n")
 	d.say(`  export ROOSTCTL_DAEMON=%[1]s
   %[2]s ls                        # the apps, and what each is doing
   %[2]s logs -f worker            # an app's output, as it wrote it
   %[2]s recycle hello-go          # a new process for it; no request is lost
   %[2]s stop hello-go             # 503 until: %[2]s start hello-go
   %[2]s events -f                 # what happens, as it happens
-  curl -i %[3]s/python/       # 403 for whoever asks the app itself, past the proxy
+  curl -i %[3]s/python/       # by the proxy; asked at its own port, the app refuses
   curl -N %[3]s/clock/events  # server-sent events
   %[3]s/chat/                 # in two browser windows`, d.daemon(), ctl, d.url)
 }
