@@ -62,12 +62,22 @@ func (s *Supervisor) finishRemoval(ctx context.Context, c *controller, rollouts 
 	})
 }
 
-// keptFarewells is how many rollouts of removed apps can be watched.
-const keptFarewells = 100
+const (
+	// keptFarewells is how many rollouts of removed apps can be watched: whoever
+	// removes many apps at once looks at one after the other.
+	keptFarewells = 1000
+	// keptOfRemoved is how many of one app these are, so that apps with a long past
+	// leave room: its removal, and what that superseded.
+	keptOfRemoved = 2
+)
 
 // farewell keeps the rollouts of a removed app to be watched for a while.
 func (s *Supervisor) farewell(rollouts []string) {
-	s.farewells = append(s.farewells, rollouts...)
+	last := max(0, len(rollouts)-keptOfRemoved)
+	for _, id := range rollouts[:last] {
+		s.rollouts.Delete(id)
+	}
+	s.farewells = append(s.farewells, rollouts[last:]...)
 	for len(s.farewells) > keptFarewells {
 		s.rollouts.Delete(s.farewells[0])
 		s.farewells = s.farewells[1:]

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -222,6 +223,32 @@ func TestDelete_DrainsForgetsAndCanBeAppliedAgainMeanwhile(t *testing.T) {
 			if !p.isForgotten() {
 				t.Error("a record is left")
 			}
+		}
+	})
+}
+
+func TestDelete_OfManyAppsCanBeWatchedAfterwards(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		var specs []app.Spec
+		for i := range 300 {
+			specs = append(specs, spec(fmt.Sprintf("app-%d", i)))
+		}
+		for i := range 3 { // each has a past
+			for j := range specs {
+				specs[j].Release = number(int64(i))
+			}
+			if _, err := r.Apply(ctx, ApplyRequest{Specs: specs, Manifest: "shop"}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		results, err := r.Apply(ctx, ApplyRequest{Manifest: "shop", Prune: true})
+		if err != nil || len(results) != 300 {
+			t.Fatalf("%d results, %v", len(results), err)
+		}
+		synctest.Wait()
+		for _, res := range results {
+			r.ends(res.Rollout, app.RolloutComplete)
 		}
 	})
 }
