@@ -60,9 +60,9 @@ func (s *Supervisor) apply(req ApplyRequest) ([]ApplyResult, error) {
 	if s.closing && !req.ValidateOnly {
 		return nil, shuttingDown("")
 	}
-	specs, err := s.checkSpecs(req)
-	if err != nil {
-		return nil, err
+	specs, faults := s.checkSpecs(req)
+	if len(faults) > 0 {
+		return nil, invalid(append(faults, s.claimFaults(req, specs)...))
 	}
 	if err := s.checkEtags(req.Etags); err != nil {
 		return nil, err
@@ -100,8 +100,8 @@ type candidate struct {
 	warnings []app.Violation // of this host; the start will fail with them
 }
 
-// checkSpecs returns the specs checked, or every fault of all of them.
-func (s *Supervisor) checkSpecs(req ApplyRequest) ([]candidate, error) {
+// checkSpecs returns the specs checked, and every fault of all of them.
+func (s *Supervisor) checkSpecs(req ApplyRequest) ([]candidate, []app.Violation) {
 	var specs []candidate
 	var faults []app.Violation
 	if req.Prune && req.Manifest == "" {
@@ -127,10 +127,7 @@ func (s *Supervisor) checkSpecs(req ApplyRequest) ([]candidate, error) {
 		faults = append(faults, prefixed(spec.Name, found)...)
 		specs = append(specs, c)
 	}
-	if len(faults) > 0 {
-		return nil, invalid(faults)
-	}
-	return specs, nil
+	return specs, faults
 }
 
 func prefixed(name string, list []app.Violation) []app.Violation {
@@ -278,6 +275,34 @@ func (s *Supervisor) prune(manifest string, specs []candidate) []draft {
 
 // checkConflicts refuses what two apps would have after the write.
 func (s *Supervisor) checkConflicts(drafts []draft) error {
+	return conflictFault(s.conflictsAfter(drafts))
+}
+
+// claimFaults is what two apps would have if the faulty specs among these were
+// mended, for whoever mends them to see it all at once.
+func (s *Supervisor) claimFaults(req ApplyRequest, specs []candidate) []app.Violation {
+	var drafts []draft
+	seen := map[string]bool{}
+	for _, spec := range specs {
+		if seen[spec.Name] {
+			continue // given twice: a fault of its own
+		}
+		seen[spec.Name] = true
+		next := app.Stored{Name: spec.Name, Desired: -1, Serving: -1, Generations: []app.Generation{{Number: -1, Spec: spec.Spec}}}
+		drafts = append(drafts, draft{ApplyResult: ApplyResult{Name: spec.Name}, stored: next})
+	}
+	if req.Prune && req.Manifest != "" {
+		drafts = append(drafts, s.prune(req.Manifest, specs)...)
+	}
+	var faults []app.Violation
+	for _, c := range s.conflictsAfter(drafts) {
+		faults = append(faults, c.violation())
+	}
+	return faults
+}
+
+// conflictsAfter is what two apps would have after the write.
+func (s *Supervisor) conflictsAfter(drafts []draft) []conflict {
 	after := map[string]app.Stored{}
 	for name, e := range s.entries {
 		if !e.removed {
@@ -293,7 +318,7 @@ func (s *Supervisor) checkConflicts(drafts []draft) error {
 		after[d.Name] = d.stored
 		changed = append(changed, d.Name)
 	}
-	return conflictFault(conflicts(after, changed))
+	return conflicts(after, changed)
 }
 
 // carryOut stores what was drafted, in one transaction, and puts it into effect.

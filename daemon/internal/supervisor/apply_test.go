@@ -40,6 +40,21 @@ func TestApply_SaysAllFaultsAtOnceAndAppliesNothing(t *testing.T) {
 	})
 }
 
+func TestApply_ConflictsAreToldWithTheFaultsOfOtherApps(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.apply(spec("old"))
+		route := func(host string) func(*app.Spec) { return func(s *app.Spec) { s.Routes = []app.Route{{Host: host}} } }
+		_, err := r.Apply(ctx, ApplyRequest{Specs: []app.Spec{
+			spec("bad", func(s *app.Spec) { s.Command = nil }, route("one.test")),
+			spec("one", route("one.test")), spec("two", route("old.test")),
+		}})
+		want := []string{"apps.bad.command", "apps.bad.routes[0]", "apps.one.routes[0]", "apps.two.routes[0]"}
+		if got := fields(err); app.KindOf(err) != app.Invalid || !reflect.DeepEqual(got, want) {
+			t.Fatalf("%v, want faults of %v", err, want)
+		}
+	})
+}
+
 func TestApply_ConflictsOfTwoAppsAreRefused(t *testing.T) {
 	port := func(s *app.Spec) { s.Listen.Port = 9000; s.Recycle.Overlap = new(false) }
 	route := func(s *app.Spec) { s.Routes = []app.Route{{Host: "Same.test", Path: "/a"}} }
