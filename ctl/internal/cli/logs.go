@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -132,6 +133,9 @@ func (p *program) silence(ctx context.Context, req *roostv1.ReadLogsRequest) str
 	resp, err := p.instances().ListInstances(ctx, &roostv1.ListInstancesRequest{App: req.GetApp(), IncludeExited: true})
 	if err == nil && len(resp.GetInstances()) == 0 {
 		return req.GetApp() + " has not run yet: its first request starts it, or \"roostctl start " + req.GetApp() + "\""
+	}
+	if slices.ContainsFunc(resp.GetInstances(), func(i *roostv1.Instance) bool { return i.GetOutputTail() != "" }) {
+		return "what " + req.GetApp() + " wrote is no longer kept"
 	}
 	return req.GetApp() + " has written nothing"
 }
