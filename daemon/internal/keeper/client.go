@@ -37,7 +37,10 @@ type ClientConfig struct {
 	Environ []string
 	// KeeperStarted is told of each keeper that had to be started; it may be nil.
 	KeeperStarted func(pid int, why string)
-	Log           hclog.Logger
+	// Orphan is told of each process that no instance could be told of, and again
+	// when it is killed; it may be nil.
+	Orphan func(pid, uid int, killed bool)
+	Log    hclog.Logger
 }
 
 // Client is the daemon's end of its keeper. All but Run wait until there is one.
@@ -52,6 +55,7 @@ type Client struct {
 
 	mu        sync.Mutex
 	processes map[app.InstanceID]*Process
+	abandoned map[app.InstanceID]bool // launches whose answer was lost
 	hello     *keeperv1.HelloResponse
 	running   context.Context // Run's; nil before and after it
 	tasks     sync.WaitGroup  // what Run waits for
@@ -70,6 +74,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		synced:    make(chan struct{}),
 		ended:     make(chan struct{}),
 		processes: map[app.InstanceID]*Process{},
+		abandoned: map[app.InstanceID]bool{},
 	}
 	conn, err := grpc.NewClient("passthrough:///keeper", append(rpc.DialOptions(),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
@@ -170,9 +175,18 @@ func (c *Client) session(ctx context.Context) error {
 			if err := c.sync(ctx, seen); err != nil {
 				return err
 			}
+		case m.GetOrphan() != nil:
+			if o := m.GetOrphan(); c.cfg.Orphan != nil {
+				c.cfg.Orphan(int(o.GetPid()), int(o.GetUid()), o.GetKilled())
+			}
 		case m.GetRecord() != nil:
+			id := app.InstanceID(m.GetRecord().GetInstance())
+			seen[id] = true
+			if c.isAbandoned(id) {
+				c.reclaim(id)
+				continue
+			}
 			c.apply(m.GetRecord())
-			seen[app.InstanceID(m.GetRecord().GetInstance())] = true
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/roostd/roost/daemon/internal/app"
 	"github.com/roostd/roost/daemon/internal/keeper/tree"
+	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
 )
 
 func TestProcess_LifeOfAnApp(t *testing.T) {
@@ -270,4 +271,28 @@ func TestProcess_Notify(t *testing.T) {
 	}
 	f.wait(p.Gone())
 	f.await(func() bool { _, err := os.Stat(f.client.runDir(p.id)); return os.IsNotExist(err) })
+}
+
+func TestLaunch_WhoseAnswerIsLostLeavesNothing(t *testing.T) {
+	f := newFixture(t, "")
+	if _, err := f.client.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l := f.spec("sleep")
+	prep, err := f.client.prepare(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.client.abandon(newProcess(f.client, l.ID))
+	resp, err := f.client.rpc.Launch(t.Context(), prep.request) // it was on its way
+	if err != nil || resp.GetRecord() == nil {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	f.await(func() bool {
+		list, err := f.client.rpc.List(t.Context(), &keeperv1.ListRequest{})
+		return err == nil && len(list.GetRecords()) == 0
+	})
+	if runs(strconv.Itoa(int(resp.GetRecord().GetPid()))) {
+		t.Error("it runs")
+	}
 }

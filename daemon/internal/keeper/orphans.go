@@ -12,6 +12,7 @@ import (
 
 	"github.com/roostd/roost/daemon/internal/keeper/proc"
 	"github.com/roostd/roost/daemon/internal/keeper/tree"
+	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
 )
 
 // sweep looks once. seen has the orphans of the look before: what is seen once
@@ -32,16 +33,28 @@ func (s *server) sweep(seen map[int]uint64) error {
 		now[o.PID] = o.Ticks
 		if seen[o.PID] != o.Ticks {
 			s.cfg.Log.Warn("a process belongs to no instance that can be told", "pid", o.PID, "uid", o.UID)
+			s.tell(o, false)
 			continue
 		}
 		if !users.mayOwn(o.UID) {
 			s.cfg.Log.Warn("killing a process that outlived the instances of its user", "pid", o.PID, "uid", o.UID)
+			s.tell(o, true)
 			errs = append(errs, proc.Signal(o.PID, o.Ticks, unix.SIGKILL))
+		}
+	}
+	for pid := range s.orphans.All() {
+		if now[pid] == 0 {
+			s.orphans.Delete(pid)
 		}
 	}
 	clear(seen)
 	maps.Copy(seen, now)
 	return errors.Join(errs...)
+}
+
+// tell tells the daemon of an orphan.
+func (s *server) tell(o tree.Orphan, killed bool) {
+	s.orphans.Set(o.PID, &keeperv1.Orphan{Pid: int32(o.PID), Uid: uint32(o.UID), Killed: killed})
 }
 
 // users are uids of instances.
@@ -114,6 +127,7 @@ func (s *server) killAll(ctx context.Context, find func() ([]tree.Orphan, error)
 		for _, o := range found {
 			if told[o.PID] != o.Ticks {
 				told[o.PID] = o.Ticks
+				s.tell(o, true)
 				s.cfg.Log.Warn("killing a process that outlived the instances of its user", "pid", o.PID, "uid", o.UID)
 			}
 			if err := proc.Signal(o.PID, o.Ticks, unix.SIGKILL); err != nil {

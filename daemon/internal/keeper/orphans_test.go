@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/roostd/roost/daemon/internal/keeper/tree"
+	"github.com/roostd/roost/daemon/internal/watch"
+	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
 )
 
 // vanished launches an app that leaves a process which bears no sign of it.
@@ -26,10 +28,15 @@ func (f *fixture) vanished(name string) (p *Process, pid string) {
 	return p, pids[0]
 }
 
+func atoi(pid string) int {
+	n, _ := strconv.Atoi(pid)
+	return n
+}
+
 func TestLanes_ScanKillsWhatTheOnlyInstanceLeft(t *testing.T) {
 	f := newFixture(t, tree.LaneScan)
 	p, pid := f.vanished("vanish")
-	n, _ := strconv.Atoi(pid)
+	n := atoi(pid)
 	if members, err := p.Pids(t.Context()); err != nil || !slices.Contains(members, n) {
 		t.Errorf("members %v, %v, want %s among them", members, err, pid)
 	}
@@ -93,6 +100,29 @@ func TestLanes_ScanKillsUnnamedOrphansWithTheLastOfTheirUser(t *testing.T) {
 	}
 }
 
+func TestLanes_ScanTellsOfUnnamedOrphans(t *testing.T) {
+	f := newFixture(t, tree.LaneScan)
+	f.stop()
+	type told struct {
+		pid, uid int
+		killed   bool
+	}
+	heard := make(chan told, 10)
+	f.orphan = func(pid, uid int, killed bool) { heard <- told{pid, uid, killed} }
+	f.connect()
+	f.launch(f.spec("stubborn"))
+	_, pid := f.vanished("vanish")
+	n := atoi(pid)
+	select {
+	case got := <-heard:
+		if want := (told{n, os.Geteuid(), false}); got != want {
+			t.Errorf("heard %+v, want %+v", got, want)
+		}
+	case <-time.After(20 * time.Second):
+		f.fail()
+	}
+}
+
 func TestLanes_ScanKeeperEndsWithoutChildren(t *testing.T) {
 	f := &fixture{tb: t, keeper: newConfig(t, tree.LaneScan)}
 	f.state = f.keeper.StateDir
@@ -125,11 +155,14 @@ func TestServer_KillsItsChildren(t *testing.T) {
 	if err := p.Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{cfg: f.keeper}
+	s := &server{cfg: f.keeper, orphans: watch.NewHub[int, *keeperv1.Orphan]()}
 	s.killChildren(t.Context()) // the fixture's keeper is this process
 	f.wait(other.Gone())
 	if runs(pid) {
 		t.Errorf("pid %s is left", pid)
+	}
+	if o, _ := s.orphans.Get(atoi(pid)); !o.GetKilled() {
+		t.Errorf("nobody is told that pid %s was killed", pid)
 	}
 }
 

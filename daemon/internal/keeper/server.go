@@ -37,8 +37,9 @@ type server struct {
 	poller  *pump.Poller
 	spare   *spare
 	records *watch.Hub[string, *keeperv1.Record]
-	changed chan struct{}   // one slot: an instance or a client came or went
-	life    context.Context // ends when the keeper does: of what belongs to an instance
+	orphans *watch.Hub[int, *keeperv1.Orphan] // by pid: those that are there
+	changed chan struct{}                     // one slot: an instance or a client came or went
+	life    context.Context                   // ends when the keeper does: of what belongs to an instance
 
 	mu        sync.Mutex
 	instances map[string]*instance
@@ -105,6 +106,7 @@ func newServer(cfg Config) (*server, error) {
 		poller:    poller,
 		spare:     newSpare(instancesDir(cfg.StateDir)),
 		records:   watch.NewHub[string, *keeperv1.Record](),
+		orphans:   watch.NewHub[int, *keeperv1.Orphan](),
 		changed:   make(chan struct{}, 1),
 		instances: map[string]*instance{},
 	}, nil

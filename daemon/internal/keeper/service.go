@@ -5,13 +5,16 @@ import (
 	"errors"
 	"maps"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/roostd/roost/daemon/internal/watch"
 	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
+	"github.com/roostd/roost/internal/rungroup"
 )
 
 // Hello tells what keeper this is.
@@ -37,7 +40,7 @@ func (s *server) List(context.Context, *keeperv1.ListRequest) (*keeperv1.ListRes
 	return resp, nil
 }
 
-// Watch sends every record, then those that change.
+// Watch sends every record, then those that change, and orphans.
 func (s *server) Watch(_ *keeperv1.WatchRequest, stream keeperv1.KeeperService_WatchServer) error {
 	w, all := s.records.Watch()
 	defer w.Stop()
@@ -49,13 +52,38 @@ func (s *server) Watch(_ *keeperv1.WatchRequest, stream keeperv1.KeeperService_W
 	if err := stream.Send(&keeperv1.WatchResponse{Synced: true}); err != nil {
 		return err
 	}
+	orphans, there := s.orphans.Watch()
+	defer orphans.Stop()
+	for _, o := range there {
+		if err := stream.Send(&keeperv1.WatchResponse{Orphan: o}); err != nil {
+			return err
+		}
+	}
+	var sending sync.Mutex
+	send := func(m *keeperv1.WatchResponse) error {
+		sending.Lock()
+		defer sending.Unlock()
+		return stream.Send(m)
+	}
+	return rungroup.Run(stream.Context(),
+		rungroup.Task{Name: "records", Run: func(ctx context.Context) error {
+			return follow(ctx, w, func(r *keeperv1.Record) error { return send(&keeperv1.WatchResponse{Record: r}) })
+		}},
+		rungroup.Task{Name: "orphans", Run: func(ctx context.Context) error {
+			return follow(ctx, orphans, func(o *keeperv1.Orphan) error { return send(&keeperv1.WatchResponse{Orphan: o}) })
+		}},
+	)
+}
+
+// follow sends what changes until ctx ends.
+func follow[K comparable, V any](ctx context.Context, w *watch.Watcher[K, V], send func(V) error) error {
 	for {
-		changed, _, err := w.Next(stream.Context())
+		changed, _, err := w.Next(ctx)
 		if err != nil {
 			return err
 		}
-		for _, r := range changed {
-			if err := stream.Send(&keeperv1.WatchResponse{Record: r}); err != nil {
+		for _, v := range changed {
+			if err := send(v); err != nil {
 				return err
 			}
 		}

@@ -1,0 +1,38 @@
+package keeper
+
+import (
+	"context"
+
+	"github.com/roostd/roost/daemon/internal/app"
+	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
+)
+
+// abandon is for a launch whose answer was lost: nobody follows the process, so if
+// the keeper tells of one, now or later, it is killed and forgotten.
+func (c *Client) abandon(p *Process) {
+	c.mu.Lock()
+	c.abandoned[p.id] = true
+	c.mu.Unlock()
+	if p.launched() {
+		c.reclaim(p.id)
+	}
+}
+
+func (c *Client) isAbandoned(id app.InstanceID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.abandoned[id]
+}
+
+func (c *Client) reclaim(id app.InstanceID) {
+	c.cfg.Log.Warn("killing an instance whose launch got no answer", "instance", id)
+	c.spawn(func(ctx context.Context) {
+		_, err := c.rpc.Kill(ctx, &keeperv1.KillRequest{Instance: string(id)})
+		if ignoreNotFound(err) == nil {
+			_, err = c.rpc.Forget(ctx, &keeperv1.ForgetRequest{Instance: string(id)})
+		}
+		if ignoreNotFound(err) != nil && ctx.Err() == nil {
+			c.cfg.Log.Warn("an instance is left", "instance", id, "error", err)
+		}
+	})
+}
