@@ -200,6 +200,9 @@ func TestCtl_VerifyTriesWhatNobodyHasAskedFor(t *testing.T) {
 	if code != 1 || !contains(stderr, "web") || !contains(stderr, "9") || !contains(stderr, "cannot open the database") {
 		t.Errorf("a version that does not start: exit %d: %s", code, stderr)
 	}
+	if !contains(stderr, "web: rolled back, generation 1 keeps serving: did not start: ") {
+		t.Errorf("it does not say what keeps serving: %s", stderr)
+	}
 	if got := h.get("web", "/").wants(t, http.StatusOK).json(t)["version"]; got != "1" {
 		t.Errorf("version %v serves", got)
 	}
