@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -35,7 +34,6 @@ type conn struct {
 	client  netip.Addr
 	ip      string // client as text
 	port    string // of ours that the client has connected to
-	host    string // ours, for clients that name none
 	trusted bool
 	// cut has close send RST.
 	cut bool
@@ -51,7 +49,7 @@ type conn struct {
 }
 
 func (s *Server) newConn(g *group, nc net.Conn) *conn {
-	c := &conn{srv: s, sweep: g.sweep}
+	c := &conn{srv: s, sweep: g.sweep, port: g.port}
 	c.sock.init(nc)
 	c.sock.write.stalled = func() { c.wait(phaseClientWrite) }
 	c.appStalled = func() { c.wait(phaseApp) }
@@ -61,18 +59,13 @@ func (s *Server) newConn(g *group, nc net.Conn) *conn {
 	return c
 }
 
-// identify notes who is on either end. A client on a unix socket has no
-// address: it is on this machine, and whoever may connect is trusted no more
-// than others.
+// identify notes who the client is. One on a unix socket has no address: it is
+// on this machine, and whoever may connect is trusted no more than others.
 func (c *conn) identify(nc net.Conn) {
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		c.client = a.AddrPort().Addr().Unmap()
 		c.ip = c.client.String()
 		c.trusted = c.srv.trusts(c.client)
-	}
-	if a, ok := nc.LocalAddr().(*net.TCPAddr); ok {
-		c.port = strconv.Itoa(a.Port)
-		c.host = a.AddrPort().String()
 	}
 }
 

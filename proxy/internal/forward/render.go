@@ -51,7 +51,7 @@ func (x *exchange) appendRequest(b []byte) []byte {
 	if len(req.Host) > 0 || req.Minor == 1 {
 		b = append(b, req.Host...)
 	} else {
-		b = append(b, c.host...)
+		b = append(b, c.sock.nc.LocalAddr().String()...)
 	}
 	b = append(b, http1.CRLF...)
 	if c.trusted {

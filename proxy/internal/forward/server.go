@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,6 +94,7 @@ const cutGrace = 2 * time.Second
 // group is a listener with its connections.
 type group struct {
 	sweep *sweeper
+	port  string
 	conns sync.WaitGroup
 }
 
@@ -103,6 +105,9 @@ type group struct {
 // started have ended: nil after ctx, else the listener's error.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	g := &group{sweep: newSweeper(&s.cfg.Limits, s.ms)}
+	if a, ok := l.Addr().(*net.TCPAddr); ok {
+		g.port = strconv.Itoa(a.Port)
+	}
 	stop := make(chan struct{})
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { g.sweep.run(stop) })

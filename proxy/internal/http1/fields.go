@@ -19,7 +19,8 @@ type Fields struct {
 	scan int    // no LF before here
 	// Of all Connection fields together.
 	close, keepAlive, upgrade, nominates bool
-	options                              int
+	options, connections                 int
+	connectionAt                         [maxConnections]uint16 // where in list they are
 }
 
 // Len is the number of fields.
@@ -102,8 +103,13 @@ func (h *Fields) add(buf []byte, start, end int) (*Field, error) {
 	return &h.list[len(h.list)-1], nil
 }
 
-// connection notes what a Connection field asks for.
+// connection notes what a Connection field asks for, the last one in list.
 func (h *Fields) connection(value []byte) error {
+	if h.connections == maxConnections {
+		return ErrOptions
+	}
+	h.connectionAt[h.connections] = uint16(len(h.list) - 1)
+	h.connections++
 	for opt := range elements(value) {
 		if h.options++; h.options > maxOptions {
 			return ErrOptions
@@ -126,12 +132,9 @@ func (h *Fields) connection(value []byte) error {
 // hop-by-hop (RFC 9110 7.6.1).
 func (h *Fields) nominated(f *Field) bool {
 	name := h.Name(f)
-	for i := range h.list {
-		if h.list[i].ID != Connection {
-			continue
-		}
+	for _, i := range h.connectionAt[:h.connections] {
 		for opt := range elements(h.Value(&h.list[i])) {
-			if bytes.EqualFold(opt, name) {
+			if len(opt) == len(name) && bytes.EqualFold(opt, name) {
 				return true
 			}
 		}

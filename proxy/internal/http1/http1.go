@@ -16,9 +16,10 @@ const (
 	MaxFields = 1000
 	// MaxTrailer bounds a trailer section, in bytes.
 	MaxTrailer = 8 << 10
-	// maxOptions bounds the options of all Connection fields together: each
-	// is compared with the name of each field.
-	maxOptions = 50
+	// maxConnections and maxOptions bound the Connection fields, and the options
+	// of all of them together: each is compared with the name of each field.
+	maxConnections = 8
+	maxOptions     = 20
 	// maxExtension bounds all chunk extensions of one body together, in bytes:
 	// they carry nothing that anybody uses, but cost as much as a body.
 	maxExtension = 16 << 10

@@ -112,6 +112,7 @@ func TestRequest_Refused(t *testing.T) {
 		{"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n", ErrCodingOn10},
 		{"GET / HTTP/1.1\r\n" + strings.Repeat("A: b\r\n", MaxFields+1), ErrFields},
 		{"GET / HTTP/1.1\r\nConnection: " + strings.Repeat("a,", maxOptions+1) + "\r\n", ErrOptions},
+		{"GET / HTTP/1.1\r\n" + strings.Repeat("Connection:\r\n", maxConnections+1), ErrOptions},
 		{"GET / HTTP/1.1\r\nA: " + strings.Repeat("x", MaxHead), ErrHeadTooLarge},
 	}
 	for _, tt := range tests {
@@ -289,5 +290,22 @@ func BenchmarkParseResponse(b *testing.B) {
 	for b.Loop() {
 		r.Reset()
 		r.Parse(p)
+	}
+}
+
+// BenchmarkAppendExcept_Worst is the head that costs most for its size: many
+// names to compare with many options.
+func BenchmarkAppendExcept_Worst(b *testing.B) {
+	head := []byte("GET / HTTP/1.1\r\nHost: h\r\nConnection: " + strings.Repeat("x,", maxOptions) + "\r\n" +
+		strings.Repeat("A: b\r\n", MaxFields-2) + "\r\n")
+	var r Request
+	drop := SetOf(Host)
+	var out []byte
+	for b.Loop() {
+		r.Reset()
+		if n, err := r.Parse(head); n == 0 || err != nil {
+			b.Fatal(n, err)
+		}
+		out = r.AppendExcept(out[:0], drop)
 	}
 }
