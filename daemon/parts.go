@@ -92,7 +92,7 @@ func (d *daemon) keeperConfig() (keeper.ClientConfig, error) {
 	}
 	return keeper.ClientConfig{
 		StateDir: cfg.stateDir, RunDir: filepath.Dir(cfg.socket), AppUser: cfg.appUser, ProxyGroup: cfg.proxyGroup,
-		Env: cfg.env, Exe: cfg.program, Args: args, KeeperStarted: d.keeperStarted, Log: cfg.log.Named("keeper"),
+		Env: cfg.env, Exe: cfg.program, Args: args, KeeperStarted: d.keeperStarted, Orphan: d.orphan, Log: cfg.log.Named("keeper"),
 	}, nil
 }
 
@@ -104,6 +104,18 @@ func (d *daemon) keeperStarted(pid int, why string) {
 	if why != "" {
 		e.Severity = app.Warning
 		e.Message += ", the one before it has ended: " + why
+	}
+	d.events.Record(e)
+}
+
+func (d *daemon) orphan(pid, uid int, killed bool) {
+	e := app.Event{
+		ID: app.EventOrphan, Severity: app.Warning,
+		Message:    "a process belongs to no instance that can be told; it is killed when the last instance of its user has ended",
+		Attributes: map[string]string{"pid": strconv.Itoa(pid), "uid": strconv.Itoa(uid)},
+	}
+	if killed {
+		e.Message = "killed a process that outlived the instances of its user"
 	}
 	d.events.Record(e)
 }

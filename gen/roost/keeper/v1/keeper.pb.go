@@ -906,7 +906,9 @@ type WatchResponse struct {
 	// Record as it is now; absent in a heartbeat.
 	Record *Record `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"`
 	// Synced is set once, after the last of the records that were there.
-	Synced        bool `protobuf:"varint,2,opt,name=synced,proto3" json:"synced,omitempty"`
+	Synced bool `protobuf:"varint,2,opt,name=synced,proto3" json:"synced,omitempty"`
+	// Orphan that was found, or killed.
+	Orphan        *Orphan `protobuf:"bytes,3,opt,name=orphan,proto3" json:"orphan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -955,6 +957,78 @@ func (x *WatchResponse) GetSynced() bool {
 	return false
 }
 
+func (x *WatchResponse) GetOrphan() *Orphan {
+	if x != nil {
+		return x.Orphan
+	}
+	return nil
+}
+
+// Orphan is a process below the keeper that no sign ascribes to an instance.
+type Orphan struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Pid of it.
+	Pid int32 `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
+	// Uid that started it.
+	Uid uint32 `protobuf:"varint,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	// Killed is set once it was killed, as no instance is left that it may belong
+	// to.
+	Killed        bool `protobuf:"varint,3,opt,name=killed,proto3" json:"killed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Orphan) Reset() {
+	*x = Orphan{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Orphan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Orphan) ProtoMessage() {}
+
+func (x *Orphan) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Orphan.ProtoReflect.Descriptor instead.
+func (*Orphan) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Orphan) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Orphan) GetUid() uint32 {
+	if x != nil {
+		return x.Uid
+	}
+	return 0
+}
+
+func (x *Orphan) GetKilled() bool {
+	if x != nil {
+		return x.Killed
+	}
+	return false
+}
+
 // SignalRequest names a leader and a signal.
 type SignalRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -968,7 +1042,7 @@ type SignalRequest struct {
 
 func (x *SignalRequest) Reset() {
 	*x = SignalRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1054,7 @@ func (x *SignalRequest) String() string {
 func (*SignalRequest) ProtoMessage() {}
 
 func (x *SignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1067,7 @@ func (x *SignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
 func (*SignalRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{12}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SignalRequest) GetInstance() string {
@@ -1019,7 +1093,7 @@ type SignalResponse struct {
 
 func (x *SignalResponse) Reset() {
 	*x = SignalResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +1105,7 @@ func (x *SignalResponse) String() string {
 func (*SignalResponse) ProtoMessage() {}
 
 func (x *SignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +1118,7 @@ func (x *SignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalResponse.ProtoReflect.Descriptor instead.
 func (*SignalResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{13}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{14}
 }
 
 // KillRequest names an instance.
@@ -1058,7 +1132,7 @@ type KillRequest struct {
 
 func (x *KillRequest) Reset() {
 	*x = KillRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1144,7 @@ func (x *KillRequest) String() string {
 func (*KillRequest) ProtoMessage() {}
 
 func (x *KillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1157,7 @@ func (x *KillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRequest.ProtoReflect.Descriptor instead.
 func (*KillRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{14}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *KillRequest) GetInstance() string {
@@ -1102,7 +1176,7 @@ type KillResponse struct {
 
 func (x *KillResponse) Reset() {
 	*x = KillResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1114,7 +1188,7 @@ func (x *KillResponse) String() string {
 func (*KillResponse) ProtoMessage() {}
 
 func (x *KillResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1127,7 +1201,7 @@ func (x *KillResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillResponse.ProtoReflect.Descriptor instead.
 func (*KillResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{15}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{16}
 }
 
 // ForgetRequest names an ended instance.
@@ -1141,7 +1215,7 @@ type ForgetRequest struct {
 
 func (x *ForgetRequest) Reset() {
 	*x = ForgetRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1153,7 +1227,7 @@ func (x *ForgetRequest) String() string {
 func (*ForgetRequest) ProtoMessage() {}
 
 func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1166,7 +1240,7 @@ func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetRequest.ProtoReflect.Descriptor instead.
 func (*ForgetRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{16}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ForgetRequest) GetInstance() string {
@@ -1185,7 +1259,7 @@ type ForgetResponse struct {
 
 func (x *ForgetResponse) Reset() {
 	*x = ForgetResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1197,7 +1271,7 @@ func (x *ForgetResponse) String() string {
 func (*ForgetResponse) ProtoMessage() {}
 
 func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1210,7 +1284,7 @@ func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetResponse.ProtoReflect.Descriptor instead.
 func (*ForgetResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{17}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{18}
 }
 
 // AnnotateRequest names an instance and what to add.
@@ -1226,7 +1300,7 @@ type AnnotateRequest struct {
 
 func (x *AnnotateRequest) Reset() {
 	*x = AnnotateRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1312,7 @@ func (x *AnnotateRequest) String() string {
 func (*AnnotateRequest) ProtoMessage() {}
 
 func (x *AnnotateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1325,7 @@ func (x *AnnotateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnotateRequest.ProtoReflect.Descriptor instead.
 func (*AnnotateRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{18}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AnnotateRequest) GetInstance() string {
@@ -1277,7 +1351,7 @@ type AnnotateResponse struct {
 
 func (x *AnnotateResponse) Reset() {
 	*x = AnnotateResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +1363,7 @@ func (x *AnnotateResponse) String() string {
 func (*AnnotateResponse) ProtoMessage() {}
 
 func (x *AnnotateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +1376,7 @@ func (x *AnnotateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnotateResponse.ProtoReflect.Descriptor instead.
 func (*AnnotateResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{19}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{20}
 }
 
 // MembersRequest names an instance.
@@ -1316,7 +1390,7 @@ type MembersRequest struct {
 
 func (x *MembersRequest) Reset() {
 	*x = MembersRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1328,7 +1402,7 @@ func (x *MembersRequest) String() string {
 func (*MembersRequest) ProtoMessage() {}
 
 func (x *MembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1341,7 +1415,7 @@ func (x *MembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersRequest.ProtoReflect.Descriptor instead.
 func (*MembersRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{20}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *MembersRequest) GetInstance() string {
@@ -1362,7 +1436,7 @@ type MembersResponse struct {
 
 func (x *MembersResponse) Reset() {
 	*x = MembersResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1374,7 +1448,7 @@ func (x *MembersResponse) String() string {
 func (*MembersResponse) ProtoMessage() {}
 
 func (x *MembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1387,7 +1461,7 @@ func (x *MembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersResponse.ProtoReflect.Descriptor instead.
 func (*MembersResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{21}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *MembersResponse) GetPids() []int32 {
@@ -1408,7 +1482,7 @@ type OwnerRequest struct {
 
 func (x *OwnerRequest) Reset() {
 	*x = OwnerRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +1494,7 @@ func (x *OwnerRequest) String() string {
 func (*OwnerRequest) ProtoMessage() {}
 
 func (x *OwnerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +1507,7 @@ func (x *OwnerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerRequest.ProtoReflect.Descriptor instead.
 func (*OwnerRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{22}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *OwnerRequest) GetPid() int32 {
@@ -1454,7 +1528,7 @@ type OwnerResponse struct {
 
 func (x *OwnerResponse) Reset() {
 	*x = OwnerResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +1540,7 @@ func (x *OwnerResponse) String() string {
 func (*OwnerResponse) ProtoMessage() {}
 
 func (x *OwnerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +1553,7 @@ func (x *OwnerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerResponse.ProtoReflect.Descriptor instead.
 func (*OwnerResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{23}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *OwnerResponse) GetInstance() string {
@@ -1514,7 +1588,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1600,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1613,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{24}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExecRequest) GetInstance() string {
@@ -1615,7 +1689,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1627,7 +1701,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1640,7 +1714,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{25}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExecResponse) GetExit() *Exit {
@@ -1682,7 +1756,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +1768,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +1781,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{26}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ShutdownRequest) GetKill() bool {
@@ -1726,7 +1800,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +1812,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +1825,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{27}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{28}
 }
 
 var File_roost_keeper_v1_keeper_proto protoreflect.FileDescriptor
@@ -1847,10 +1921,15 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\vListRequest\"A\n" +
 	"\fListResponse\x121\n" +
 	"\arecords\x18\x01 \x03(\v2\x17.roost.keeper.v1.RecordR\arecords\"\x0e\n" +
-	"\fWatchRequest\"X\n" +
+	"\fWatchRequest\"\x89\x01\n" +
 	"\rWatchResponse\x12/\n" +
 	"\x06record\x18\x01 \x01(\v2\x17.roost.keeper.v1.RecordR\x06record\x12\x16\n" +
-	"\x06synced\x18\x02 \x01(\bR\x06synced\"C\n" +
+	"\x06synced\x18\x02 \x01(\bR\x06synced\x12/\n" +
+	"\x06orphan\x18\x03 \x01(\v2\x17.roost.keeper.v1.OrphanR\x06orphan\"D\n" +
+	"\x06Orphan\x12\x10\n" +
+	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12\x10\n" +
+	"\x03uid\x18\x02 \x01(\rR\x03uid\x12\x16\n" +
+	"\x06killed\x18\x03 \x01(\bR\x06killed\"C\n" +
 	"\rSignalRequest\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x16\n" +
 	"\x06signal\x18\x02 \x01(\x05R\x06signal\"\x10\n" +
@@ -1921,7 +2000,7 @@ func file_roost_keeper_v1_keeper_proto_rawDescGZIP() []byte {
 	return file_roost_keeper_v1_keeper_proto_rawDescData
 }
 
-var file_roost_keeper_v1_keeper_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_roost_keeper_v1_keeper_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_roost_keeper_v1_keeper_proto_goTypes = []any{
 	(*HelloRequest)(nil),          // 0: roost.keeper.v1.HelloRequest
 	(*HelloResponse)(nil),         // 1: roost.keeper.v1.HelloResponse
@@ -1935,77 +2014,79 @@ var file_roost_keeper_v1_keeper_proto_goTypes = []any{
 	(*ListResponse)(nil),          // 9: roost.keeper.v1.ListResponse
 	(*WatchRequest)(nil),          // 10: roost.keeper.v1.WatchRequest
 	(*WatchResponse)(nil),         // 11: roost.keeper.v1.WatchResponse
-	(*SignalRequest)(nil),         // 12: roost.keeper.v1.SignalRequest
-	(*SignalResponse)(nil),        // 13: roost.keeper.v1.SignalResponse
-	(*KillRequest)(nil),           // 14: roost.keeper.v1.KillRequest
-	(*KillResponse)(nil),          // 15: roost.keeper.v1.KillResponse
-	(*ForgetRequest)(nil),         // 16: roost.keeper.v1.ForgetRequest
-	(*ForgetResponse)(nil),        // 17: roost.keeper.v1.ForgetResponse
-	(*AnnotateRequest)(nil),       // 18: roost.keeper.v1.AnnotateRequest
-	(*AnnotateResponse)(nil),      // 19: roost.keeper.v1.AnnotateResponse
-	(*MembersRequest)(nil),        // 20: roost.keeper.v1.MembersRequest
-	(*MembersResponse)(nil),       // 21: roost.keeper.v1.MembersResponse
-	(*OwnerRequest)(nil),          // 22: roost.keeper.v1.OwnerRequest
-	(*OwnerResponse)(nil),         // 23: roost.keeper.v1.OwnerResponse
-	(*ExecRequest)(nil),           // 24: roost.keeper.v1.ExecRequest
-	(*ExecResponse)(nil),          // 25: roost.keeper.v1.ExecResponse
-	(*ShutdownRequest)(nil),       // 26: roost.keeper.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),      // 27: roost.keeper.v1.ShutdownResponse
-	nil,                           // 28: roost.keeper.v1.HelloResponse.AbilitiesEntry
-	nil,                           // 29: roost.keeper.v1.LaunchRequest.AnnotationsEntry
-	nil,                           // 30: roost.keeper.v1.Record.AnnotationsEntry
-	nil,                           // 31: roost.keeper.v1.Record.ConditionsEntry
-	nil,                           // 32: roost.keeper.v1.AnnotateRequest.AnnotationsEntry
-	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 34: google.protobuf.Duration
+	(*Orphan)(nil),                // 12: roost.keeper.v1.Orphan
+	(*SignalRequest)(nil),         // 13: roost.keeper.v1.SignalRequest
+	(*SignalResponse)(nil),        // 14: roost.keeper.v1.SignalResponse
+	(*KillRequest)(nil),           // 15: roost.keeper.v1.KillRequest
+	(*KillResponse)(nil),          // 16: roost.keeper.v1.KillResponse
+	(*ForgetRequest)(nil),         // 17: roost.keeper.v1.ForgetRequest
+	(*ForgetResponse)(nil),        // 18: roost.keeper.v1.ForgetResponse
+	(*AnnotateRequest)(nil),       // 19: roost.keeper.v1.AnnotateRequest
+	(*AnnotateResponse)(nil),      // 20: roost.keeper.v1.AnnotateResponse
+	(*MembersRequest)(nil),        // 21: roost.keeper.v1.MembersRequest
+	(*MembersResponse)(nil),       // 22: roost.keeper.v1.MembersResponse
+	(*OwnerRequest)(nil),          // 23: roost.keeper.v1.OwnerRequest
+	(*OwnerResponse)(nil),         // 24: roost.keeper.v1.OwnerResponse
+	(*ExecRequest)(nil),           // 25: roost.keeper.v1.ExecRequest
+	(*ExecResponse)(nil),          // 26: roost.keeper.v1.ExecResponse
+	(*ShutdownRequest)(nil),       // 27: roost.keeper.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),      // 28: roost.keeper.v1.ShutdownResponse
+	nil,                           // 29: roost.keeper.v1.HelloResponse.AbilitiesEntry
+	nil,                           // 30: roost.keeper.v1.LaunchRequest.AnnotationsEntry
+	nil,                           // 31: roost.keeper.v1.Record.AnnotationsEntry
+	nil,                           // 32: roost.keeper.v1.Record.ConditionsEntry
+	nil,                           // 33: roost.keeper.v1.AnnotateRequest.AnnotationsEntry
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 35: google.protobuf.Duration
 }
 var file_roost_keeper_v1_keeper_proto_depIdxs = []int32{
-	28, // 0: roost.keeper.v1.HelloResponse.abilities:type_name -> roost.keeper.v1.HelloResponse.AbilitiesEntry
+	29, // 0: roost.keeper.v1.HelloResponse.abilities:type_name -> roost.keeper.v1.HelloResponse.AbilitiesEntry
 	2,  // 1: roost.keeper.v1.LaunchRequest.credential:type_name -> roost.keeper.v1.Credential
-	29, // 2: roost.keeper.v1.LaunchRequest.annotations:type_name -> roost.keeper.v1.LaunchRequest.AnnotationsEntry
+	30, // 2: roost.keeper.v1.LaunchRequest.annotations:type_name -> roost.keeper.v1.LaunchRequest.AnnotationsEntry
 	6,  // 3: roost.keeper.v1.LaunchResponse.record:type_name -> roost.keeper.v1.Record
 	5,  // 4: roost.keeper.v1.LaunchResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
-	33, // 5: roost.keeper.v1.Record.start_time:type_name -> google.protobuf.Timestamp
-	30, // 6: roost.keeper.v1.Record.annotations:type_name -> roost.keeper.v1.Record.AnnotationsEntry
-	31, // 7: roost.keeper.v1.Record.conditions:type_name -> roost.keeper.v1.Record.ConditionsEntry
+	34, // 5: roost.keeper.v1.Record.start_time:type_name -> google.protobuf.Timestamp
+	31, // 6: roost.keeper.v1.Record.annotations:type_name -> roost.keeper.v1.Record.AnnotationsEntry
+	32, // 7: roost.keeper.v1.Record.conditions:type_name -> roost.keeper.v1.Record.ConditionsEntry
 	7,  // 8: roost.keeper.v1.Record.exit:type_name -> roost.keeper.v1.Exit
-	33, // 9: roost.keeper.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	34, // 9: roost.keeper.v1.Exit.time:type_name -> google.protobuf.Timestamp
 	6,  // 10: roost.keeper.v1.ListResponse.records:type_name -> roost.keeper.v1.Record
 	6,  // 11: roost.keeper.v1.WatchResponse.record:type_name -> roost.keeper.v1.Record
-	32, // 12: roost.keeper.v1.AnnotateRequest.annotations:type_name -> roost.keeper.v1.AnnotateRequest.AnnotationsEntry
-	2,  // 13: roost.keeper.v1.ExecRequest.credential:type_name -> roost.keeper.v1.Credential
-	34, // 14: roost.keeper.v1.ExecRequest.timeout:type_name -> google.protobuf.Duration
-	7,  // 15: roost.keeper.v1.ExecResponse.exit:type_name -> roost.keeper.v1.Exit
-	5,  // 16: roost.keeper.v1.ExecResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
-	0,  // 17: roost.keeper.v1.KeeperService.Hello:input_type -> roost.keeper.v1.HelloRequest
-	3,  // 18: roost.keeper.v1.KeeperService.Launch:input_type -> roost.keeper.v1.LaunchRequest
-	8,  // 19: roost.keeper.v1.KeeperService.List:input_type -> roost.keeper.v1.ListRequest
-	10, // 20: roost.keeper.v1.KeeperService.Watch:input_type -> roost.keeper.v1.WatchRequest
-	12, // 21: roost.keeper.v1.KeeperService.Signal:input_type -> roost.keeper.v1.SignalRequest
-	14, // 22: roost.keeper.v1.KeeperService.Kill:input_type -> roost.keeper.v1.KillRequest
-	16, // 23: roost.keeper.v1.KeeperService.Forget:input_type -> roost.keeper.v1.ForgetRequest
-	18, // 24: roost.keeper.v1.KeeperService.Annotate:input_type -> roost.keeper.v1.AnnotateRequest
-	20, // 25: roost.keeper.v1.KeeperService.Members:input_type -> roost.keeper.v1.MembersRequest
-	22, // 26: roost.keeper.v1.KeeperService.Owner:input_type -> roost.keeper.v1.OwnerRequest
-	24, // 27: roost.keeper.v1.KeeperService.Exec:input_type -> roost.keeper.v1.ExecRequest
-	26, // 28: roost.keeper.v1.KeeperService.Shutdown:input_type -> roost.keeper.v1.ShutdownRequest
-	1,  // 29: roost.keeper.v1.KeeperService.Hello:output_type -> roost.keeper.v1.HelloResponse
-	4,  // 30: roost.keeper.v1.KeeperService.Launch:output_type -> roost.keeper.v1.LaunchResponse
-	9,  // 31: roost.keeper.v1.KeeperService.List:output_type -> roost.keeper.v1.ListResponse
-	11, // 32: roost.keeper.v1.KeeperService.Watch:output_type -> roost.keeper.v1.WatchResponse
-	13, // 33: roost.keeper.v1.KeeperService.Signal:output_type -> roost.keeper.v1.SignalResponse
-	15, // 34: roost.keeper.v1.KeeperService.Kill:output_type -> roost.keeper.v1.KillResponse
-	17, // 35: roost.keeper.v1.KeeperService.Forget:output_type -> roost.keeper.v1.ForgetResponse
-	19, // 36: roost.keeper.v1.KeeperService.Annotate:output_type -> roost.keeper.v1.AnnotateResponse
-	21, // 37: roost.keeper.v1.KeeperService.Members:output_type -> roost.keeper.v1.MembersResponse
-	23, // 38: roost.keeper.v1.KeeperService.Owner:output_type -> roost.keeper.v1.OwnerResponse
-	25, // 39: roost.keeper.v1.KeeperService.Exec:output_type -> roost.keeper.v1.ExecResponse
-	27, // 40: roost.keeper.v1.KeeperService.Shutdown:output_type -> roost.keeper.v1.ShutdownResponse
-	29, // [29:41] is the sub-list for method output_type
-	17, // [17:29] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	12, // 12: roost.keeper.v1.WatchResponse.orphan:type_name -> roost.keeper.v1.Orphan
+	33, // 13: roost.keeper.v1.AnnotateRequest.annotations:type_name -> roost.keeper.v1.AnnotateRequest.AnnotationsEntry
+	2,  // 14: roost.keeper.v1.ExecRequest.credential:type_name -> roost.keeper.v1.Credential
+	35, // 15: roost.keeper.v1.ExecRequest.timeout:type_name -> google.protobuf.Duration
+	7,  // 16: roost.keeper.v1.ExecResponse.exit:type_name -> roost.keeper.v1.Exit
+	5,  // 17: roost.keeper.v1.ExecResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
+	0,  // 18: roost.keeper.v1.KeeperService.Hello:input_type -> roost.keeper.v1.HelloRequest
+	3,  // 19: roost.keeper.v1.KeeperService.Launch:input_type -> roost.keeper.v1.LaunchRequest
+	8,  // 20: roost.keeper.v1.KeeperService.List:input_type -> roost.keeper.v1.ListRequest
+	10, // 21: roost.keeper.v1.KeeperService.Watch:input_type -> roost.keeper.v1.WatchRequest
+	13, // 22: roost.keeper.v1.KeeperService.Signal:input_type -> roost.keeper.v1.SignalRequest
+	15, // 23: roost.keeper.v1.KeeperService.Kill:input_type -> roost.keeper.v1.KillRequest
+	17, // 24: roost.keeper.v1.KeeperService.Forget:input_type -> roost.keeper.v1.ForgetRequest
+	19, // 25: roost.keeper.v1.KeeperService.Annotate:input_type -> roost.keeper.v1.AnnotateRequest
+	21, // 26: roost.keeper.v1.KeeperService.Members:input_type -> roost.keeper.v1.MembersRequest
+	23, // 27: roost.keeper.v1.KeeperService.Owner:input_type -> roost.keeper.v1.OwnerRequest
+	25, // 28: roost.keeper.v1.KeeperService.Exec:input_type -> roost.keeper.v1.ExecRequest
+	27, // 29: roost.keeper.v1.KeeperService.Shutdown:input_type -> roost.keeper.v1.ShutdownRequest
+	1,  // 30: roost.keeper.v1.KeeperService.Hello:output_type -> roost.keeper.v1.HelloResponse
+	4,  // 31: roost.keeper.v1.KeeperService.Launch:output_type -> roost.keeper.v1.LaunchResponse
+	9,  // 32: roost.keeper.v1.KeeperService.List:output_type -> roost.keeper.v1.ListResponse
+	11, // 33: roost.keeper.v1.KeeperService.Watch:output_type -> roost.keeper.v1.WatchResponse
+	14, // 34: roost.keeper.v1.KeeperService.Signal:output_type -> roost.keeper.v1.SignalResponse
+	16, // 35: roost.keeper.v1.KeeperService.Kill:output_type -> roost.keeper.v1.KillResponse
+	18, // 36: roost.keeper.v1.KeeperService.Forget:output_type -> roost.keeper.v1.ForgetResponse
+	20, // 37: roost.keeper.v1.KeeperService.Annotate:output_type -> roost.keeper.v1.AnnotateResponse
+	22, // 38: roost.keeper.v1.KeeperService.Members:output_type -> roost.keeper.v1.MembersResponse
+	24, // 39: roost.keeper.v1.KeeperService.Owner:output_type -> roost.keeper.v1.OwnerResponse
+	26, // 40: roost.keeper.v1.KeeperService.Exec:output_type -> roost.keeper.v1.ExecResponse
+	28, // 41: roost.keeper.v1.KeeperService.Shutdown:output_type -> roost.keeper.v1.ShutdownResponse
+	30, // [30:42] is the sub-list for method output_type
+	18, // [18:30] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_roost_keeper_v1_keeper_proto_init() }
@@ -2019,7 +2100,7 @@ func file_roost_keeper_v1_keeper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roost_keeper_v1_keeper_proto_rawDesc), len(file_roost_keeper_v1_keeper_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
