@@ -152,6 +152,25 @@ func TestApply_ANewerOneReplacesTheOneThatServesNotTheOneThatSettles(t *testing.
 	})
 }
 
+func TestApply_ARollbackTellsHowLongAnInstanceWasReadyThatWasUnreadyFirst(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", version("1")))
+		id := r.apply(spec("web", version("2")))[0].Rollout
+		r.pass(1300 * time.Millisecond)
+		for _, p := range r.wantAlive(2) {
+			if p.launch.Generation == 2 {
+				p.fallSick(errors.New("connection refused"))
+				r.Failure("web", p.launch.ID, "refused", "")
+				r.pass(10 * time.Millisecond)
+				p.crash()
+			}
+		}
+		if got := r.ends(id, app.RolloutFailed).Message; !strings.Contains(got, "was ready for 300ms only") {
+			t.Errorf("message %q", got)
+		}
+	})
+}
+
 func TestApply_WithoutOverlapStopsFirst(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.up(spec("web", version("1"), noOverlap))

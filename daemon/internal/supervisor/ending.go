@@ -57,7 +57,7 @@ func (i *instance) ask(ctx context.Context, p app.Process) {
 		i.log.Warn("signal not sent", "signal", app.SignalName(s.signal), "error", err)
 	}
 	if s.timeout > 0 && !i.await(ctx, p, p.Gone(), s.timeout) && ctx.Err() == nil {
-		i.tell(killing{id: i.launch.ID, after: s.timeout})
+		i.tell(killing{id: i.launch.ID, after: s.timeout, told: i.order.stop.kill})
 	}
 }
 

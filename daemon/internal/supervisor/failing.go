@@ -17,7 +17,7 @@ func (c *controller) crashed(m *member, at time.Time, failed bool) {
 	c.failures.add(at)
 	c.notBefore = at.Add(restartDelay(c.failures.streak, spec.Restart))
 	if r := c.roll; r.replaces(m) && !r.committed && !r.paused && ready < c.replacing().minReady {
-		c.rollBack(m, fmt.Sprintf("a new instance of %s was ready for %v only: %s", c.name, ready.Round(time.Millisecond), m.Reason))
+		c.rollBack(m, fmt.Sprintf("a new instance of %s was ready for %v only: %s", c.name, max(ready, m.wasReady).Round(time.Millisecond), m.Reason))
 		return
 	}
 	if !restartsUnasked(spec.Restart.When, failed) {

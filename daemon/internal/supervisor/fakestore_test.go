@@ -27,6 +27,18 @@ func (r *fakeRecorder) OutputTail(_ string, id app.InstanceID, _ int) string {
 	return "output of " + string(id)
 }
 
+// message is the newest event's of the kind.
+func (r *fakeRecorder) message(id app.EventID) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range slices.Backward(r.events) {
+		if e.ID == id {
+			return e.Message
+		}
+	}
+	return ""
+}
+
 func (r *fakeRecorder) count(id app.EventID) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

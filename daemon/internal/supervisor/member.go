@@ -20,6 +20,7 @@ type member struct {
 	order        order // the newest one
 	answered     int   // the newest check that was answered
 	readySince   time.Time
+	wasReady     time.Duration // how long it was, when it became unready
 	draining     bool          // it was in the set when it was told to stop
 	probation    time.Duration // while others take requests: how long it has to be ready before it does; 0: it is over
 	published    bool          // it has been in the set

@@ -64,6 +64,7 @@ type stopping struct{ id app.InstanceID }
 type killing struct {
 	id    app.InstanceID
 	after time.Duration
+	told  bool // to kill it before that
 }
 
 // gone says that nothing of an instance is left. It is the last report.
@@ -88,7 +89,7 @@ func (e becameReady) on(c *controller) {
 	if !m.live() {
 		return // it was told to stop meanwhile
 	}
-	m.Phase, m.readySince = app.PhaseReady, time.Now()
+	m.Phase, m.readySince, m.wasReady = app.PhaseReady, time.Now(), 0
 	if m.ReadyTime.IsZero() {
 		m.ReadyTime = m.readySince
 	}
@@ -103,6 +104,7 @@ func (e becameUnready) on(c *controller) {
 	if m.Phase != app.PhaseReady {
 		return
 	}
+	m.wasReady = m.readyFor(time.Now())
 	m.Phase, m.readySince = app.PhaseUnready, time.Time{}
 	c.recordInstance(m, app.EventInstanceUnready, app.Warning, fmt.Sprintf("instance is not ready any more: %v", e.err))
 }
@@ -144,8 +146,11 @@ func (e stopping) on(c *controller) {
 
 func (e killing) on(c *controller) {
 	m := c.member(e.id)
-	c.recordInstance(m, app.EventInstanceKilled, app.Warning, fmt.Sprintf(
-		"instance is killed: it did not end within stop.timeout (%v) of %s", e.after, m.launch.Spec.Stop.Signal))
+	message := fmt.Sprintf("instance is killed: it did not end within stop.timeout (%v) of %s", e.after, m.launch.Spec.Stop.Signal)
+	if e.told {
+		message = fmt.Sprintf("instance is killed: the daemon ends before stop.timeout (%v) of %s is over", e.after, m.launch.Spec.Stop.Signal)
+	}
+	c.recordInstance(m, app.EventInstanceKilled, app.Warning, message)
 }
 
 func (e gone) on(c *controller) {

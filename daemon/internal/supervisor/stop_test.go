@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -296,6 +297,27 @@ func TestStopAll_StopsEverythingAtOnceAndChangesNoDesiredState(t *testing.T) {
 		r.wantState("a", app.StateIdle)
 		r.wantState("c", app.StateRunning)
 	})
+}
+
+func TestStopAll_SaysWhyItKills(t *testing.T) {
+	for patience, want := range map[time.Duration]string{
+		time.Second: "the daemon ends before stop.timeout",
+		time.Hour:   "it did not end within stop.timeout",
+	} {
+		inBubble(t, func(t *testing.T, r *rig) {
+			r.host.behave(script{stop: -1})
+			r.up(spec("a"))
+			ctx, cancel := testContext(patience)
+			defer cancel()
+			if _, _, err := r.StopAll(ctx); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if got := r.recorder.message(app.EventInstanceKilled); !strings.Contains(got, want) {
+				t.Errorf("with a patience of %v: %q, want %q", patience, got, want)
+			}
+		})
+	}
 }
 
 func TestStopAll_KillsAndNamesWhatLingers(t *testing.T) {
