@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -24,6 +25,15 @@ func (c *controller) noteConditions(found map[string]string) {
 	}
 	for kind, message := range found {
 		c.noteCondition(kind, message, true)
+	}
+}
+
+// adoptConditions makes what a process of an earlier daemon shows the app's
+// conditions: that daemon has told of them.
+func (c *controller) adoptConditions(p app.ProcessInfo) {
+	maps.DeleteFunc(c.conditions, func(kind string, known condition) bool { return known.launch })
+	for kind, message := range p.Conditions {
+		c.conditions[kind] = condition{app.Condition{Type: kind, Message: message, Time: p.StartTime}, true}
 	}
 }
 

@@ -212,7 +212,7 @@ func (c *controller) takeOverMember(f *found) {
 	default:
 		c.demand = max(c.demand, demandRequest)
 	}
-	c.noteConditions(f.info.Conditions)
+	c.adoptConditions(f.info)
 	c.members = append(c.members, m)
 	i := c.instance(m)
 	i.adoptPort()

@@ -40,6 +40,26 @@ func TestRecover_ReadyInstancesArePublishedBeforeSynced(t *testing.T) {
 	})
 }
 
+func TestRecover_AConditionThatLastsIsToldOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.host.behave(script{boot: time.Second, conditions: map[string]string{app.CondRunsAsRoot: "it is root"}})
+		r.up(spec("web", instances(2)))
+		r.reboot()
+		if got := r.app("web").Conditions; len(got) != 1 || got[0].Type != app.CondRunsAsRoot || got[0].Message != "it is root" {
+			t.Errorf("conditions %v", got)
+		}
+		if n := r.recorder.count(app.EventConditionAppeared); n != 1 {
+			t.Errorf("told %d times", n)
+		}
+		r.host.behave(script{boot: time.Second})
+		r.wantAlive(2)[0].crash()
+		r.pass(2 * time.Second)
+		if n := r.recorder.count(app.EventConditionDisappear); n != 1 || len(r.app("web").Conditions) != 0 {
+			t.Errorf("a new process without it: told %d times that it is gone, conditions %v", n, r.app("web").Conditions)
+		}
+	})
+}
+
 func TestRecover_WhatDiedMeanwhileIsAccountedForOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.up(spec("web"))
