@@ -111,11 +111,11 @@ func (d *daemon) keeperStarted(pid int, why string) {
 func (d *daemon) orphan(pid, uid int, killed bool) {
 	e := app.Event{
 		ID: app.EventOrphan, Severity: app.Warning,
-		Message:    "a process belongs to no instance that can be told; it is killed when the last instance of its user has ended",
+		Message:    fmt.Sprintf("process %d belongs to no instance that can be told; it is killed when the last instance of its user (uid %d) has ended", pid, uid),
 		Attributes: map[string]string{"pid": strconv.Itoa(pid), "uid": strconv.Itoa(uid)},
 	}
 	if killed {
-		e.Message = "killed a process that outlived the instances of its user"
+		e.Message = fmt.Sprintf("killed process %d, which outlived the instances of its user (uid %d)", pid, uid)
 	}
 	d.events.Record(e)
 }
