@@ -27,7 +27,9 @@ func TestView_NoLoadIsReadBeforeItsRoutesAreThere(t *testing.T) {
 	rules := []route.Rule{{Host: "web.test", Path: "/"}}
 	for name, change := range map[string]func(){
 		"snapshot": func() { v.replace(1, []app{{Set: backend.Set{App: "web", Revision: 1}, Routes: rules}}) },
-		"delta":    func() { v.apply(app{Set: backend.Set{App: "web", Epoch: v.currentEpoch(), Revision: 2}, Routes: rules}) },
+		"delta": func() {
+			v.apply(app{Set: backend.Set{App: "web", Epoch: v.currentEpoch(), Revision: 2}, Routes: rules})
+		},
 	} {
 		changes = 0
 		v.remove([]string{"web"})
