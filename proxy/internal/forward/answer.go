@@ -24,11 +24,12 @@ func (x *exchange) fail(f *failure) {
 	head := x.req.Method == http1.MethodHead
 	x.out = p.append(x.out[:0], f, head, x.keep, x.req.Minor)
 	c.wait(phaseClientWrite)
-	if !head {
-		x.rec.BytesOut = int64(len(p.body))
-	}
-	if _, err := c.sock.send(x.out, nil, nil); err != nil {
+	_, err := c.sock.send(x.out, nil, nil)
+	switch {
+	case err != nil:
 		x.keep = false
+	case !head:
+		x.rec.BytesOut = int64(len(p.body))
 	}
 }
 

@@ -63,7 +63,9 @@ func (s *Server) newConn(g *group, nc net.Conn) *conn {
 // on this machine, and whoever may connect is trusted no more than others.
 func (c *conn) identify(nc net.Conn) {
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-		c.client = a.AddrPort().Addr().Unmap()
+		// Without the zone, which only means something here: the app gets the
+		// address, and no prefix contains one with a zone.
+		c.client = a.AddrPort().Addr().Unmap().WithZone("")
 		c.ip = c.client.String()
 		c.trusted = c.srv.trusts(c.client)
 	}

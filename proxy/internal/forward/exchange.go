@@ -160,13 +160,13 @@ func (x *exchange) refuse(err error) {
 // handle finds the app and forwards the request to it.
 func (x *exchange) handle() {
 	c, req := x.c, &x.req
+	x.requestID()
 	x.up.RequestBody(req)
 	if req.Method == http1.MethodConnect || req.Method == http1.MethodTrace {
 		x.keep = x.keep && req.Method == http1.MethodTrace
 		x.fail(&failure{code: codeMethodNotAllowed, reason: "CONNECT and TRACE are not supported"})
 		return
 	}
-	x.requestID()
 	entry, ok := c.srv.cfg.Routes.Load().Lookup(req.Hostname, req.Path)
 	if !ok {
 		x.fail(c.srv.noRoute())

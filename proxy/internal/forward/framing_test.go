@@ -72,6 +72,9 @@ func TestFraming_TraceIsRefusedAndKeepsTheConnection(t *testing.T) {
 	c := w.dial()
 	c.send("TRACE / HTTP/1.1\r\nHost: h\r\n\r\n").expect(405, "method-not-allowed")
 	c.send("TRACE / HTTP/1.1\r\nHost: h\r\n\r\n").expect(405, "method-not-allowed")
+	if r := w.journal.next(t); len(r.RequestID) == 0 {
+		t.Error("recorded without a request id")
+	}
 }
 
 // TestFraming_UnwantedBodyIsReadOver: one that came with its head, in part or as

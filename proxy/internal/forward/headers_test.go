@@ -2,6 +2,8 @@ package forward
 
 import (
 	"io"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -155,5 +157,23 @@ func TestPath_StripAndRoute(t *testing.T) {
 	}
 	for _, p := range []string{"/apple", "/app/../admin", "/app/%2e%2e/admin", "//app", "/App", "/"} {
 		c.send(get(p)).expect(404, "no-route")
+	}
+}
+
+// zoned is a connection from a link-local address.
+type zoned struct{ net.Conn }
+
+func (zoned) RemoteAddr() net.Addr {
+	return &net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: "eth0"}
+}
+
+func TestHeaders_LinkLocalPeer(t *testing.T) {
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	s := NewServer(Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("fe80::/10")}})
+	c := s.newConn(&group{sweep: newSweeper(&s.cfg.Limits, s.ms)}, zoned{near})
+	if c.ip != "fe80::1" || !c.trusted {
+		t.Errorf("client %q, trusted %v", c.ip, c.trusted)
 	}
 }
