@@ -182,7 +182,12 @@ func (i *instance) clean(ctx context.Context, pumps <-chan struct{}) {
 	i.kill(ctx)
 	i.probes.Wait()
 	close(i.killed)
-	i.server.killUnowned(ctx)
+	if i.server.lane.Condition() != "" {
+		i.server.killUnowned(ctx)
+		// Another instance of the user may just have gone, and this tree be the only
+		// one left to name what both left behind.
+		i.kill(ctx)
+	}
 	for _, p := range i.pumps {
 		p.Finish()
 	}

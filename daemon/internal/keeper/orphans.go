@@ -79,12 +79,10 @@ func (s *server) usersAlive() users {
 
 // killUnowned kills the orphans that no instance is left to own, and returns when
 // there are none: an instance that was the last of its user is gone only then.
+// It is for lanes that cannot name every process of an instance.
 // One look is enough, as nothing that becomes a living instance's is of such a
 // user.
 func (s *server) killUnowned(ctx context.Context) {
-	if s.lane.Condition() == "" {
-		return
-	}
 	s.killAll(ctx, func() ([]tree.Orphan, error) {
 		alive := s.usersAlive() // before the look: who comes later is not looked for
 		var orphans []tree.Orphan
