@@ -8,6 +8,7 @@ package activator
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -142,7 +143,8 @@ func (a *Activator) join(p *backend.Pool, failed []string) (*call, *Failure) {
 	ctx, cancel := context.WithCancel(a.ctx)
 	e.refused = nil
 	e.call = &call{
-		pool: p, failed: failed, epoch: epoch, revision: revision,
+		// A copy: the request may be over, and its memory another's, before the call is.
+		pool: p, failed: slices.Clone(failed), epoch: epoch, revision: revision,
 		cancel: cancel, done: make(chan struct{}), turned: make(chan struct{}),
 	}
 	c := e.call

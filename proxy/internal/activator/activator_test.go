@@ -195,6 +195,28 @@ func TestWait_FailedInstanceInACallThatDidNotNameItAsksAgain(t *testing.T) {
 	})
 }
 
+// A request that leaves before its call is answered has its list reused by the next.
+func TestWait_CallOutlivesTheRequestsList(t *testing.T) {
+	answer := func(w *world, q question) error {
+		sleep(q.ctx, time.Second)
+		return nil // what was named is still ready, as the daemon sees it
+	}
+	inBubble(t, answer, func(t *testing.T, w *world) {
+		w.publish("a")
+		list := []string{"a"}
+		first := w.wait(t.Context(), list...)
+		synctest.Wait()
+		w.publish("b")
+		(<-first).want(t, "", 0)
+		list[0] = "b"
+		(<-w.wait(t.Context(), list...)).want(t, "", 2*time.Second)
+		asked := w.questions()
+		if len(asked) != 2 || !slices.Equal(asked[0].failed, []string{"a"}) || !slices.Equal(asked[1].failed, []string{"b"}) {
+			t.Errorf("asked %+v, want of a, then of b", asked)
+		}
+	})
+}
+
 func TestWait_RemovedAppIsNoRouteAtOnce(t *testing.T) {
 	inBubble(t, ready(time.Minute), func(t *testing.T, w *world) {
 		out := w.wait(t.Context())
