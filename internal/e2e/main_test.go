@@ -3,6 +3,7 @@ package e2e
 import (
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +32,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	bin = dir
+	hosts.Store(rand.Int32N(90)) // two runs at the same time do not meet either, most likely
 	// Tests mostly wait: more of them than there are CPUs take less time.
 	if !given("test.parallel") {
 		_ = flag.Set("test.parallel", "4")
