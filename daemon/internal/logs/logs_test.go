@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -145,6 +146,31 @@ func TestRead_Since(t *testing.T) {
 	}
 	if got := text(read(t, d.store(), Query{Since: since.Add(-time.Hour)})); got != "old\na\nbc\nd\ne\n" {
 		t.Errorf("since long ago: %q", got)
+	}
+}
+
+// The keeper writes the entry of the index right behind the bytes: a reader that
+// comes between the two must not take them for old ones.
+func TestRead_SinceFindsBytesWhoseEntryIsOnItsWay(t *testing.T) {
+	for name, old := range map[string]string{"the first bytes": "", "behind others": "old\n"} {
+		d := newDisk(t.TempDir())
+		if old != "" {
+			d.write(t, "i1", Stdout, old)
+		}
+		since := d.now.Add(1)
+		d.mkdir(t, "i1")
+		path := filepath.Join(d.dir, "web", "i1", "stdout.0")
+		off := appendTo(t, path, []byte("new\n"))
+		noted := make(chan struct{})
+		time.AfterFunc(20*time.Millisecond, func() {
+			defer close(noted)
+			entry := binary.BigEndian.AppendUint64(nil, uint64(since.Add(1).UnixNano()))
+			appendTo(t, path+".idx", binary.BigEndian.AppendUint64(entry, uint64(off)))
+		})
+		if got := text(read(t, d.store(), Query{Since: since})); got != "new\n" {
+			t.Errorf("%s: got %q", name, got)
+		}
+		<-noted
 	}
 }
 

@@ -175,6 +175,21 @@ func (f *files) unnoted(start int64) (from int64) {
 	return last.off
 }
 
+// pending tells whether the newest bytes may be waiting for their entry in the
+// index. Times are coarse: equal ones do not say that the entry is the newest bytes'.
+func (f *files) pending() bool {
+	if len(f.starts) == 0 {
+		return false
+	}
+	path := f.path(f.starts[len(f.starts)-1])
+	data, err := os.Stat(path)
+	if err != nil || data.Size() == 0 || time.Since(data.ModTime()) > noteDelay {
+		return false
+	}
+	index, err := os.Stat(path + indexSuffix)
+	return err != nil || index.Size() == 0 || !index.ModTime().After(data.ModTime())
+}
+
 // noteDelay is longer than the keeper takes from the bytes to their entry. What
 // has none by then, because the keeper was killed between the two, gets none.
 const noteDelay = 100 * time.Millisecond

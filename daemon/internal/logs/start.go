@@ -3,6 +3,7 @@ package logs
 import (
 	"bytes"
 	"errors"
+	"time"
 )
 
 // place sets where reading an instance begins that was there from the start.
@@ -42,10 +43,11 @@ func (s *stream) resume(in *instance, from *position) error {
 
 // skipTo leaves out the lines that began before a time.
 func (s *stream) skipTo(t int64) error {
-	off, ok := s.since(t)
+	// The end comes first: what is behind it comes from now on.
+	end, _ := s.end()
+	off, ok := s.sinceNoted(t)
 	if !ok {
-		// What comes from now on, unless a line is being written.
-		off, _ = s.end()
+		off = end // unless a line is being written
 	}
 	if off <= s.pos {
 		return nil
@@ -53,6 +55,19 @@ func (s *stream) skipTo(t int64) error {
 	at, err := s.lineStart(off)
 	s.pos = max(s.pos, at)
 	return err
+}
+
+// sinceNoted is since of an index that tells of all there is: bytes whose entry is
+// on its way are the newest, and not to be taken for old ones.
+func (s *stream) sinceNoted(t int64) (off int64, ok bool) {
+	for wait := time.Duration(0); ; wait += time.Millisecond {
+		// Asked before the index is: what has its entry by then is found in it.
+		pending := s.pending() && wait < noteDelay
+		if off, ok = s.since(t); ok || !pending {
+			return off, ok
+		}
+		<-time.After(time.Millisecond)
+	}
 }
 
 // lineStart returns where the first line begins at or behind off. Without one it
