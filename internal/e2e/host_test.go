@@ -79,6 +79,11 @@ func newHostBy(t testing.TB, by []string, daemonArgs ...string) *host {
 	h.events = roostv1.NewEventServiceClient(h.conn)
 	h.logs = roostv1.NewLogServiceClient(h.conn)
 	h.system = roostv1.NewSystemServiceClient(h.conn)
+	// Without that an apply is complete though no proxy has its routes.
+	h.eventually("the daemon knows the proxy", func() bool {
+		info, err := h.system.GetInfo(h.Context(), &roostv1.GetInfoRequest{})
+		return err == nil && slices.ContainsFunc(info.Proxies, (*roostv1.ProxyInfo).GetConnected)
+	})
 	return h
 }
 

@@ -135,8 +135,34 @@ func (s *session) begin(ctx context.Context, listen []string) error {
 	if err := s.proxy.start(s.proxyd, args); err != nil {
 		return err
 	}
-	_, err := s.proxy.listening(ctx, upWithin)
-	return err
+	if _, err := s.proxy.listening(ctx, upWithin); err != nil {
+		return err
+	}
+	return s.proxyKnown(ctx)
+}
+
+// proxyKnown waits until the daemon knows the proxy: what is applied before that
+// is complete without it, and a first request would find no route.
+func (s *session) proxyKnown(ctx context.Context) error {
+	const every = 5 * time.Millisecond
+	ctx, cancel := context.WithTimeoutCause(ctx, upWithin, errors.New("the proxy does not reach the daemon: see .roost/roost-proxy.log"))
+	defer cancel()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		info, err := s.system().GetInfo(ctx, &roostv1.GetInfoRequest{})
+		if err == nil && slices.ContainsFunc(info.GetProxies(), (*roostv1.ProxyInfo).GetConnected) {
+			return nil
+		}
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
 }
 
 func (s *session) startDaemon() error {
