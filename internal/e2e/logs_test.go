@@ -72,8 +72,10 @@ func TestLogs_TailSinceStreamAndCursor(t *testing.T) {
 	h := newHost(t)
 	h.apply(h.spec("web"))
 	h.write("web", "stdout", []byte("one\ntwo\n"))
+	all := h.startedLine("web") + "one\ntwo\n"
+	h.eventually("stdout is there", func() bool { return h.ctlOut("logs", "web") == all })
 	h.write("web", "stderr", []byte("three\n"))
-	all := h.startedLine("web") + "one\ntwo\nthree\n"
+	all += "three\n"
 	h.eventually("all is there, in order", func() bool { return h.ctlOut("logs", "web") == all })
 	for args, want := range map[string]string{
 		"--tail 2": "two\nthree\n", "-n 1": "three\n", "-n 1 --stream stdout": "two\n", "--since 1h": all, "--stream stderr": "three\n",
