@@ -100,20 +100,22 @@ func (c *Client) Close() error { return c.conn.Close() }
 const retryKeeper = time.Second
 
 // Run keeps a keeper there and follows what it tells. It fails where at its
-// beginning there is none to be had, or one that speaks another protocol; later
-// it tries again. It is run once.
+// beginning there is none to be had, or one that speaks another protocol; one that
+// was found on its way out is only waited for. Later it tries again whatever
+// happens. It is run once.
 func (c *Client) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer c.stop(cancel)
 	c.mu.Lock()
 	c.running = ctx
 	c.mu.Unlock()
+	patience := time.Now().Add(2 * startTimeout)
 	for {
 		err := c.session(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if !c.hasSynced() {
+		if leaving := status.Code(err) == codes.Unavailable; !c.hasSynced() && (!leaving || time.Now().After(patience)) {
 			return err
 		}
 		c.cfg.Log.Warn("lost the keeper", "error", err)

@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/roostd/roost/daemon/internal/app"
@@ -336,5 +338,44 @@ func TestReadRecords_RemovesWhatWasCutOff(t *testing.T) {
 	}
 	if _, err := os.Stat(bad); err != nil {
 		t.Error("a record that cannot be read was removed")
+	}
+}
+
+// leavingKeeper answers one Hello and is gone, as a keeper is that was told to end.
+type leavingKeeper struct {
+	keeperv1.UnimplementedKeeperServiceServer
+	left func()
+}
+
+func (k *leavingKeeper) Hello(context.Context, *keeperv1.HelloRequest) (*keeperv1.HelloResponse, error) {
+	k.left()
+	return &keeperv1.HelloResponse{Protocol: Protocol}, nil
+}
+
+// A daemon that starts while the keeper of the one before it ends meets its
+// greeting, and then nobody: it must not give up.
+func TestClient_StartsAKeeperAfterOneThatLeaves(t *testing.T) {
+	f := &fixture{tb: t, keeper: newConfig(t, "")}
+	f.state = f.keeper.StateDir
+	l, err := listenPrivate(socketPath(f.state), func(int) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := grpc.NewServer()
+	var once sync.Once
+	gone := make(chan struct{})
+	keeperv1.RegisterKeeperServiceServer(g, &leavingKeeper{left: func() {
+		once.Do(func() { go func() { defer close(gone); g.GracefulStop() }() })
+	}})
+	served := make(chan error, 1)
+	go func() { served <- g.Serve(l) }()
+	t.Cleanup(f.shutdown)
+	f.stop = f.connect()
+	if pid := f.keeperPID(); pid == 0 {
+		t.Error("no keeper")
+	}
+	<-gone
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }
