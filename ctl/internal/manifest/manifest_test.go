@@ -193,7 +193,7 @@ apps:
 		`roost.yaml:9:20: "prot" is not a choice: did you mean port? one of port, fd, unix, none`,
 		`roost.yaml:9:26: unknown key "prot" in apps.web.listen: did you mean "port"?`,
 		`roost.yaml:10:5: unknown key "port" in apps.web: did you mean listen.port?`,
-		`roost.yaml:11:5: unknown key "timeout" in apps.web: did you mean start.timeout, ready.timeout, stop.timeout or requests.timeout?`,
+		`roost.yaml:11:5: unknown key "timeout" in apps.web: did you mean start.timeout, ready.timeout, stop.timeout, requests.timeout or health.timeout?`,
 		`roost.yaml:12:22: http excludes tcp: only one of http, tcp, exec, log, notify may be given`,
 		`roost.yaml:13:19: apps.web.idle.after: "10": a duration needs a unit: write 10s, or with ms, m or h`,
 		`roost.yaml:14:22: apps.web.limits.memory: "5Q": "Q" is not a unit of size: want a size in bytes such as 512MiB (1024²), 512M (1000²) or 0`,

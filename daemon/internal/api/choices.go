@@ -26,6 +26,17 @@ var (
 		roostv1.RestartWhen_RESTART_WHEN_ON_REQUEST: app.RestartOnRequest,
 		roostv1.RestartWhen_RESTART_WHEN_NEVER:      app.RestartNever,
 	}
+	onRapidFails = map[roostv1.OnRapidFail]app.OnRapidFail{
+		roostv1.OnRapidFail_ON_RAPID_FAIL_WAIT: app.RapidFailWait,
+		roostv1.OnRapidFail_ON_RAPID_FAIL_STOP: app.RapidFailStop,
+	}
+	presets = map[roostv1.Preset]app.Preset{
+		roostv1.Preset_PRESET_ASPNETCORE: app.PresetASPNETCore,
+	}
+	httpsPolicies = map[roostv1.HttpsPolicy]app.HTTPSPolicy{
+		roostv1.HttpsPolicy_HTTPS_POLICY_REDIRECT: app.HTTPSRedirect,
+		roostv1.HttpsPolicy_HTTPS_POLICY_ONLY:     app.HTTPSOnly,
+	}
 	webSocketDrains = map[roostv1.WebSocketDrain]app.WebSocketDrain{
 		roostv1.WebSocketDrain_WEB_SOCKET_DRAIN_DRAIN: app.WebSocketsDrain,
 		roostv1.WebSocketDrain_WEB_SOCKET_DRAIN_CLOSE: app.WebSocketsClose,
@@ -42,6 +53,7 @@ var (
 		app.StateStopped:  roostv1.AppState_APP_STATE_STOPPED,
 		app.StateBlocked:  roostv1.AppState_APP_STATE_BLOCKED,
 		app.StateFailed:   roostv1.AppState_APP_STATE_FAILED,
+		app.StateOffline:  roostv1.AppState_APP_STATE_OFFLINE,
 	}
 	rolloutPhases = map[app.RolloutPhase]roostv1.RolloutPhase{
 		app.RolloutPending:     roostv1.RolloutPhase_ROLLOUT_PHASE_PENDING,

@@ -88,7 +88,13 @@ func setTo(s app.EndpointSet) *roostv1.EndpointSet {
 			MaxBody:        s.Requests.MaxBody,
 			Websockets:     choiceTo(webSocketDrains, s.Requests.WebSockets),
 			DetailedErrors: s.DetailedErrors,
+			Preset:         choiceTo(presets, s.Preset),
+
+			DisableStartupPage: s.DisableStartupPage,
 		},
+	}
+	if s.Offline != nil {
+		p.Offline = &roostv1.Offline{Page: s.Offline.Page, BuiltIn: s.Offline.BuiltIn}
 	}
 	for _, e := range s.Endpoints {
 		p.Endpoints = append(p.Endpoints, &roostv1.Endpoint{

@@ -65,15 +65,18 @@ func specFrom(p *roostv1.AppSpec) (app.Spec, []app.Violation) {
 		Start: app.Start{
 			When:    choose(f, "start.when", startWhens, p.GetStart().GetWhen()),
 			Timeout: f.duration("start.timeout", p.GetStart().GetTimeout()),
+			Warmup:  p.GetStart().GetWarmup(),
 		},
-		Ready: f.probe(p.GetReady()),
+		Ready:  f.ready(p.GetReady()),
+		Health: f.health(p.GetHealth()),
+		Preset: choose(f, "preset", presets, p.GetPreset()),
 		Stop: app.Stop{
 			Signal:  p.GetStop().GetSignal(),
 			Timeout: f.duration("stop.timeout", p.GetStop().GetTimeout()),
 			Drain:   f.duration("stop.drain", p.GetStop().GetDrain()),
 		},
 		Restart: f.restart(p.GetRestart()),
-		Recycle: app.Recycle{MinReady: f.duration("recycle.min_ready", p.GetRecycle().GetMinReady())},
+		Recycle: f.recycle(p.GetRecycle()),
 		Idle:    app.Idle{After: valueOr(f.duration("idle.after", p.GetIdle().GetAfter()), 0)},
 		Requests: app.Requests{
 			Timeout:      f.duration("requests.timeout", p.GetRequests().GetTimeout()),
@@ -85,12 +88,17 @@ func specFrom(p *roostv1.AppSpec) (app.Spec, []app.Violation) {
 			NoFile: int(p.GetLimits().GetNofile()), Memory: p.GetLimits().GetMemory(),
 			CPUMillis: f.millis("limits.cpu", p.GetLimits().GetCpu()), Pids: int(p.GetLimits().GetPids()),
 		},
+		Logs:      app.Logs{MaxSize: p.GetLogs().GetMaxSize(), StdoutFile: p.GetLogs().GetStdoutFile()},
+		ErrorPage: app.ErrorPage{DisableStartup: p.GetErrorPage().GetDisableStartup()},
 	}
-	for _, r := range p.GetRoutes() {
-		s.Routes = append(s.Routes, app.Route{Host: r.GetHost(), Path: r.GetPath(), StripPath: r.GetStripPath()})
+	for i, r := range p.GetRoutes() {
+		s.Routes = append(s.Routes, app.Route{
+			Host: r.GetHost(), Path: r.GetPath(), StripPath: r.GetStripPath(),
+			HTTPS: choose(f, fmt.Sprintf("routes[%d].https", i), httpsPolicies, r.GetHttps()),
+		})
 	}
-	if r := p.GetRecycle(); r != nil && r.Overlap != nil {
-		s.Recycle.Overlap = new(*r.Overlap)
+	if l := p.GetLogs(); l != nil {
+		s.Logs.MaxFiles = intFrom(l.MaxFiles)
 	}
 	if r := p.GetRequests(); r != nil {
 		s.Requests.Queue = intFrom(r.Queue)
@@ -103,6 +111,8 @@ func (f *faults) restart(p *roostv1.Restart) app.Restart {
 		When:       choose(f, "restart.when", restartWhens, p.GetWhen()),
 		Backoff:    f.duration("restart.backoff", p.GetBackoff()),
 		MaxBackoff: f.duration("restart.max_backoff", p.GetMaxBackoff()),
+
+		OnRapidFail: choose(f, "restart.on_rapid_fail", onRapidFails, p.GetOnRapidFail()),
 	}
 	if p != nil {
 		r.RapidFailsPerMinute = intFrom(p.RapidFailsPerMinute)
@@ -110,18 +120,30 @@ func (f *faults) restart(p *roostv1.Restart) app.Restart {
 	return r
 }
 
-func (f *faults) probe(p *roostv1.Probe) app.Probe {
+func (f *faults) recycle(p *roostv1.Recycle) app.Recycle {
+	r := app.Recycle{
+		MinReady:    f.duration("recycle.min_ready", p.GetMinReady()),
+		MaxAge:      valueOr(f.duration("recycle.max_age", p.GetMaxAge()), 0),
+		At:          p.GetAt(),
+		MaxRequests: p.GetMaxRequests(),
+		MaxMemory:   p.GetMaxMemory(),
+		Watch:       p.GetWatch(),
+		Settle:      f.duration("recycle.settle", p.GetSettle()),
+	}
+	if p != nil && p.Overlap != nil {
+		r.Overlap = new(*p.Overlap)
+	}
+	return r
+}
+
+func (f *faults) ready(p *roostv1.Probe) app.Probe {
 	a := app.Probe{
 		Interval: f.duration("ready.interval", p.GetInterval()),
 		Timeout:  f.duration("ready.timeout", p.GetTimeout()),
 	}
 	switch check := p.GetCheck().(type) {
 	case *roostv1.Probe_Http:
-		a.Kind = app.ProbeHTTP
-		a.HTTP = app.HTTPCheck{
-			Path: check.Http.GetPath(), Host: check.Http.GetHost(),
-			Headers: check.Http.GetHeaders(), Status: check.Http.GetStatus(),
-		}
+		a.Kind, a.HTTP = app.ProbeHTTP, httpFrom(check.Http)
 	case *roostv1.Probe_Tcp:
 		a.Kind = app.ProbeTCP
 	case *roostv1.Probe_Exec:
@@ -132,6 +154,32 @@ func (f *faults) probe(p *roostv1.Probe) app.Probe {
 		a.Kind = app.ProbeNotify
 	}
 	return a
+}
+
+func (f *faults) health(p *roostv1.Health) *app.Health {
+	if p == nil {
+		return nil
+	}
+	h := &app.Health{
+		Probe: app.Probe{
+			Interval: f.duration("health.interval", p.GetInterval()),
+			Timeout:  f.duration("health.timeout", p.GetTimeout()),
+		},
+		Failures: intFrom(p.Failures),
+	}
+	switch check := p.GetCheck().(type) {
+	case *roostv1.Health_Http:
+		h.Probe.Kind, h.Probe.HTTP = app.ProbeHTTP, httpFrom(check.Http)
+	case *roostv1.Health_Tcp:
+		h.Probe.Kind = app.ProbeTCP
+	case *roostv1.Health_Exec:
+		h.Probe.Kind, h.Probe.Command = app.ProbeExec, check.Exec.GetCommand()
+	}
+	return h
+}
+
+func httpFrom(p *roostv1.HttpCheck) app.HTTPCheck {
+	return app.HTTPCheck{Path: p.GetPath(), Host: p.GetHost(), Headers: p.GetHeaders(), Status: p.GetStatus()}
 }
 
 // duration translates a duration; nil is not given.
@@ -169,14 +217,17 @@ func specTo(s app.Spec, showEnv bool) *roostv1.AppSpec {
 		Name: s.Name, Command: s.Command, Dir: s.Dir, Release: s.Release, EnvFiles: s.EnvFiles,
 		User: s.User, Group: s.Group, Umask: s.Umask, Labels: s.Labels, Instances: intTo(s.Instances),
 		Listen: orNil(&roostv1.Listen{Mode: choiceTo(listenModes, s.Listen.Mode), Port: int32(s.Listen.Port)}),
-		Start:  orNil(&roostv1.Start{When: choiceTo(startWhens, s.Start.When), Timeout: durationTo(s.Start.Timeout)}),
-		Ready:  orNil(probeTo(s.Ready)),
+		Start:  orNil(&roostv1.Start{When: choiceTo(startWhens, s.Start.When), Timeout: durationTo(s.Start.Timeout), Warmup: s.Start.Warmup}),
+		Ready:  orNil(readyTo(s.Ready)),
+		Health: healthTo(s.Health),
+		Preset: choiceTo(presets, s.Preset),
 		Stop:   orNil(&roostv1.Stop{Signal: s.Stop.Signal, Timeout: durationTo(s.Stop.Timeout), Drain: durationTo(s.Stop.Drain)}),
 		Restart: orNil(&roostv1.Restart{
 			When: choiceTo(restartWhens, s.Restart.When), RapidFailsPerMinute: intTo(s.Restart.RapidFailsPerMinute),
 			Backoff: durationTo(s.Restart.Backoff), MaxBackoff: durationTo(s.Restart.MaxBackoff),
+			OnRapidFail: choiceTo(onRapidFails, s.Restart.OnRapidFail),
 		}),
-		Recycle: orNil(&roostv1.Recycle{Overlap: s.Recycle.Overlap, MinReady: durationTo(s.Recycle.MinReady)}),
+		Recycle: orNil(recycleTo(s.Recycle)),
 		Requests: orNil(&roostv1.Requests{
 			Timeout: durationTo(s.Requests.Timeout), Queue: intTo(s.Requests.Queue),
 			QueueTimeout: durationTo(s.Requests.QueueTimeout), MaxBody: s.Requests.MaxBody,
@@ -186,7 +237,11 @@ func specTo(s app.Spec, showEnv bool) *roostv1.AppSpec {
 			Nofile: int32(s.Limits.NoFile), Memory: s.Limits.Memory,
 			Cpu: float64(s.Limits.CPUMillis) / 1000, Pids: int32(s.Limits.Pids),
 		}),
-		Routes: routesTo(s.Routes),
+		Logs: orNil(&roostv1.Logs{
+			MaxSize: s.Logs.MaxSize, MaxFiles: intTo(s.Logs.MaxFiles), StdoutFile: s.Logs.StdoutFile,
+		}),
+		ErrorPage: orNil(&roostv1.ErrorPage{DisableStartup: s.ErrorPage.DisableStartup}),
+		Routes:    routesTo(s.Routes),
 	}
 	if s.Idle.After != 0 {
 		p.Idle = &roostv1.Idle{After: durationpb.New(s.Idle.After)}
@@ -199,22 +254,33 @@ func specTo(s app.Spec, showEnv bool) *roostv1.AppSpec {
 	return p
 }
 
+func recycleTo(r app.Recycle) *roostv1.Recycle {
+	p := &roostv1.Recycle{
+		Overlap: r.Overlap, MinReady: durationTo(r.MinReady), At: r.At,
+		MaxRequests: r.MaxRequests, MaxMemory: r.MaxMemory, Watch: r.Watch, Settle: durationTo(r.Settle),
+	}
+	if r.MaxAge != 0 {
+		p.MaxAge = durationpb.New(r.MaxAge)
+	}
+	return p
+}
+
 func routesTo(routes []app.Route) []*roostv1.Route {
 	var list []*roostv1.Route
 	for _, r := range routes {
-		list = append(list, &roostv1.Route{Host: r.Host, Path: r.Path, StripPath: r.StripPath})
+		list = append(list, &roostv1.Route{
+			Host: r.Host, Path: r.Path, StripPath: r.StripPath, Https: choiceTo(httpsPolicies, r.HTTPS),
+		})
 	}
 	return list
 }
 
-func probeTo(a app.Probe) *roostv1.Probe {
+func readyTo(a app.Probe) *roostv1.Probe {
 	p := &roostv1.Probe{Interval: durationTo(a.Interval), Timeout: durationTo(a.Timeout)}
 	switch a.Kind {
 	case app.ProbeListen:
 	case app.ProbeHTTP:
-		p.Check = &roostv1.Probe_Http{Http: &roostv1.HttpCheck{
-			Path: a.HTTP.Path, Host: a.HTTP.Host, Headers: a.HTTP.Headers, Status: a.HTTP.Status,
-		}}
+		p.Check = &roostv1.Probe_Http{Http: httpTo(a.HTTP)}
 	case app.ProbeTCP:
 		p.Check = &roostv1.Probe_Tcp{Tcp: &roostv1.TcpCheck{}}
 	case app.ProbeExec:
@@ -225,4 +291,24 @@ func probeTo(a app.Probe) *roostv1.Probe {
 		p.Check = &roostv1.Probe_Notify{Notify: &roostv1.NotifyCheck{}}
 	}
 	return p
+}
+
+func healthTo(h *app.Health) *roostv1.Health {
+	if h == nil {
+		return nil
+	}
+	p := &roostv1.Health{Interval: durationTo(h.Probe.Interval), Timeout: durationTo(h.Probe.Timeout), Failures: intTo(h.Failures)}
+	switch h.Probe.Kind {
+	case app.ProbeHTTP:
+		p.Check = &roostv1.Health_Http{Http: httpTo(h.Probe.HTTP)}
+	case app.ProbeTCP:
+		p.Check = &roostv1.Health_Tcp{Tcp: &roostv1.TcpCheck{}}
+	case app.ProbeExec:
+		p.Check = &roostv1.Health_Exec{Exec: &roostv1.ExecCheck{Command: h.Probe.Command}}
+	}
+	return p
+}
+
+func httpTo(c app.HTTPCheck) *roostv1.HttpCheck {
+	return &roostv1.HttpCheck{Path: c.Path, Host: c.Host, Headers: c.Headers, Status: c.Status}
 }

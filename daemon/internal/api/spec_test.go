@@ -90,8 +90,11 @@ func value(t *rapid.T, f protoreflect.FieldDescriptor, empty protoreflect.Value)
 }
 
 // prune leaves out messages that say nothing: absent, and there but empty, mean
-// the same. So do no idle time, and one of 0.
+// the same, but for health. So do no idle time, and one of 0, and no age.
 func prune(m protoreflect.Message) {
+	if recycle, ok := m.Interface().(*roostv1.Recycle); ok && recycle.GetMaxAge().AsDuration() == 0 {
+		recycle.MaxAge = nil
+	}
 	if idle, ok := m.Interface().(*roostv1.Idle); ok && idle.GetAfter().AsDuration() == 0 {
 		idle.After = nil
 	}
@@ -100,8 +103,12 @@ func prune(m protoreflect.Message) {
 			return true
 		}
 		prune(v.Message())
-		if _, ok := v.Message().Interface().(*durationpb.Duration); !ok && proto.Size(v.Message().Interface()) == 0 {
-			m.Clear(f)
+		switch v.Message().Interface().(type) {
+		case *durationpb.Duration, *roostv1.Health:
+		default:
+			if proto.Size(v.Message().Interface()) == 0 {
+				m.Clear(f)
+			}
 		}
 		return true
 	})

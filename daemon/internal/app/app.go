@@ -14,6 +14,7 @@ const (
 	StateStopped  State = "stopped"
 	StateBlocked  State = "blocked"
 	StateFailed   State = "failed"
+	StateOffline  State = "offline"
 )
 
 // Generation is one accepted version of an app's spec.
@@ -33,10 +34,18 @@ type Stored struct {
 	Generations []Generation
 	Desired     int64
 	Serving     int64
-	PrevServing int64 // served before Serving; 0 where none did
-	Stopped     bool  // an operator took it out of service
+	PrevServing int64        // served before Serving; 0 where none did
+	Stopped     bool         // an operator took it out of service
+	Offline     *OfflinePage `json:",omitempty"` // an operator took it out of service with a page
 	Manifest    string
 	Failed      *FailedRollout // the last rollout, if it failed
+}
+
+// OfflinePage is what requests get of an app that is offline.
+type OfflinePage struct {
+	Page []byte // HTML; empty has no body
+	// BuiltIn asks for the proxy's own page instead.
+	BuiltIn bool
 }
 
 // FailedRollout keeps why the desired generation does not serve.
@@ -108,7 +117,11 @@ type EndpointSet struct {
 	Routes         []Route
 	Requests       Requests
 	DetailedErrors bool
-	Drain          time.Duration // stop.drain: for how long a proxy that is away is still waited for
+	Preset         Preset
+	// DisableStartupPage leaves the answer to a failed start without a page.
+	DisableStartupPage bool
+	Offline            *OfflinePage  // nil: in service
+	Drain              time.Duration // stop.drain: for how long a proxy that is away is still waited for
 }
 
 // Severity is how much an event matters.

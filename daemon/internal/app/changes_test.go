@@ -36,7 +36,7 @@ func TestChangedPaths_KnowsEveryField(t *testing.T) {
 func other(v reflect.Value) reflect.Value {
 	o := reflect.New(v.Type()).Elem()
 	switch v.Interface().(type) {
-	case string, ListenMode, StartWhen, RestartWhen, WebSocketDrain, ProbeKind:
+	case string, ListenMode, StartWhen, RestartWhen, WebSocketDrain, ProbeKind, Preset, OnRapidFail:
 		o.SetString("other")
 	case int, int64, time.Duration:
 		o.SetInt(v.Int() + 1)
@@ -48,6 +48,10 @@ func other(v reflect.Value) reflect.Value {
 		o.Set(reflect.ValueOf(map[string]string{"other": "1"}))
 	case *int:
 		o.Set(reflect.ValueOf(new(-1)))
+	case bool:
+		o.SetBool(!v.Bool())
+	case *Health:
+		o.Set(reflect.ValueOf(&Health{Failures: new(-1)}))
 	case *bool:
 		o.Set(reflect.ValueOf(new(!*v.Interface().(*bool))))
 	case *time.Duration:

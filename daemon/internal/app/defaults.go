@@ -15,10 +15,7 @@ func (s Spec) WithDefaults() Spec {
 	s.Start.When = or(s.Start.When, defaultStart(s.Listen.Mode))
 	s.Start.Timeout = ptrOr(s.Start.Timeout, 120*time.Second)
 	s.Ready.Timeout = ptrOr(s.Ready.Timeout, 2*time.Second)
-	if s.Ready.Kind == ProbeHTTP {
-		s.Ready.HTTP.Path = or(s.Ready.HTTP.Path, "/")
-		s.Ready.HTTP.Status = or(s.Ready.HTTP.Status, "200-399")
-	}
+	s.Ready.HTTP = s.Ready.httpDefaults()
 	s.Stop.Signal = or(s.Stop.Signal, "SIGTERM")
 	s.Stop.Timeout = ptrOr(s.Stop.Timeout, 10*time.Second)
 	s.Stop.Drain = ptrOr(s.Stop.Drain, 30*time.Second)
@@ -28,6 +25,13 @@ func (s Spec) WithDefaults() Spec {
 	s.Restart.MaxBackoff = ptrOr(s.Restart.MaxBackoff, max(5*time.Second, *s.Restart.Backoff))
 	s.Recycle.Overlap = ptrOr(s.Recycle.Overlap, true)
 	s.Recycle.MinReady = ptrOr(s.Recycle.MinReady, 2*time.Second)
+	s.Restart.OnRapidFail = or(s.Restart.OnRapidFail, RapidFailWait)
+	s.Recycle.Settle = ptrOr(s.Recycle.Settle, time.Second)
+	s.Logs.MaxSize = or(s.Logs.MaxSize, 10<<20)
+	s.Logs.MaxFiles = ptrOr(s.Logs.MaxFiles, 5)
+	if s.Health != nil {
+		s.Health = new(s.Health.withDefaults())
+	}
 	s.Requests.Timeout = ptrOr(s.Requests.Timeout, 2*time.Minute)
 	s.Requests.Queue = ptrOr(s.Requests.Queue, 1000)
 	s.Requests.QueueTimeout = ptrOr(s.Requests.QueueTimeout, min(max(*s.Start.Timeout, 0), maxDuration-queueMargin)+queueMargin)
@@ -38,6 +42,23 @@ func (s Spec) WithDefaults() Spec {
 		s.Routes[i].Path = or(s.Routes[i].Path, "/")
 	}
 	return s
+}
+
+// httpDefaults completes the check of a probe of kind http.
+func (p Probe) httpDefaults() HTTPCheck {
+	if p.Kind == ProbeHTTP {
+		p.HTTP.Path = or(p.HTTP.Path, "/")
+		p.HTTP.Status = or(p.HTTP.Status, "200-399")
+	}
+	return p.HTTP
+}
+
+func (h Health) withDefaults() Health {
+	h.Probe.Interval = ptrOr(h.Probe.Interval, 10*time.Second)
+	h.Probe.Timeout = ptrOr(h.Probe.Timeout, 2*time.Second)
+	h.Probe.HTTP = h.Probe.httpDefaults()
+	h.Failures = ptrOr(h.Failures, 3)
+	return h
 }
 
 // queueMargin is how much longer a request may wait than an app may start.

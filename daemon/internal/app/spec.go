@@ -26,14 +26,35 @@ type Spec struct {
 	Idle      Idle
 	Requests  Requests
 	Limits    Limits
+	Preset    Preset
+	Health    *Health // nil: ready instances are not asked again
+	Logs      Logs
+	ErrorPage ErrorPage
 }
+
+// Preset brings a platform's own conventions; "" is none.
+type Preset string
+
+// PresetASPNETCore does what the ASP.NET Core Module of IIS does.
+const PresetASPNETCore Preset = "aspnetcore"
 
 // Route leads requests of a host and a path prefix to the app.
 type Route struct {
 	Host      string // lower case; exact, "*.suffix" or "" for any
 	Path      string // "/" or "/a/b"
 	StripPath bool
+	HTTPS     HTTPSPolicy
 }
+
+// HTTPSPolicy is what happens to a route's requests in clear text; "": they are
+// served.
+type HTTPSPolicy string
+
+// What happens to requests in clear text.
+const (
+	HTTPSRedirect HTTPSPolicy = "redirect"
+	HTTPSOnly     HTTPSPolicy = "only"
+)
 
 // ListenMode is how an instance gets its address.
 type ListenMode string
@@ -66,6 +87,7 @@ const (
 type Start struct {
 	When    StartWhen
 	Timeout *time.Duration
+	Warmup  string // path requested of a new instance before it counts as ready
 }
 
 // ProbeKind is the kind of a probe's question.
@@ -90,6 +112,13 @@ type Probe struct {
 	Pattern  string         // of ProbeLog
 	Interval *time.Duration // nil, also with defaults: a few percent of the time already waited
 	Timeout  *time.Duration
+}
+
+// Health asks a ready instance whether it still is. Its probe is of kind listen,
+// http, tcp or exec.
+type Health struct {
+	Probe    Probe
+	Failures *int // in a row, after which the instance is replaced
 }
 
 // HTTPCheck passes when a GET is answered with an accepted status.
@@ -118,18 +147,35 @@ const (
 	RestartNever     RestartWhen = "never"
 )
 
+// OnRapidFail is what becomes of an app whose crash budget is spent.
+type OnRapidFail string
+
+// What becomes of an app whose crash budget is spent.
+const (
+	RapidFailWait OnRapidFail = "wait"
+	RapidFailStop OnRapidFail = "stop"
+)
+
 // Restart is what follows a failure.
 type Restart struct {
 	When                RestartWhen
 	RapidFailsPerMinute *int
 	Backoff             *time.Duration
 	MaxBackoff          *time.Duration
+	OnRapidFail         OnRapidFail
 }
 
-// Recycle is how instances are replaced.
+// Recycle is how instances are replaced, and when the daemon does so unasked: 0
+// and none is never.
 type Recycle struct {
-	Overlap  *bool
-	MinReady *time.Duration
+	Overlap     *bool
+	MinReady    *time.Duration
+	MaxAge      time.Duration
+	At          []string // times of day, "03:00", local
+	MaxRequests int64
+	MaxMemory   int64    // bytes, of all processes of an instance
+	Watch       []string // patterns of files below the app's folder
+	Settle      *time.Duration
 }
 
 // Idle is when an app nobody asks for is stopped.
@@ -161,4 +207,16 @@ type Limits struct {
 	Memory    int64 // bytes
 	CPUMillis int64 // thousandths of a core
 	Pids      int
+}
+
+// Logs are the limits of what is kept of an app's output, and a copy of it.
+type Logs struct {
+	MaxSize    int64 // bytes, of one file
+	MaxFiles   *int
+	StdoutFile string // prefix of the copy's name; "" is none
+}
+
+// ErrorPage is what a client sees of a failed start.
+type ErrorPage struct {
+	DisableStartup bool
 }

@@ -49,10 +49,14 @@ func (s Spec) Validate() []Violation {
 	s.validateListen(v)
 	s.validateStart(v)
 	s.validateReady(v)
+	s.validateHealth(v)
 	s.validateStop(v)
 	s.validateRestart(v)
+	s.validateRecycle(v)
 	s.validateRequests(v)
+	s.validateLogs(v)
 	s.validateLimits(v)
+	s.validatePreset(v)
 	return v.list
 }
 
@@ -82,7 +86,7 @@ func (s Spec) validateCommand(v *violations, field string, argv []string) {
 		v.add(field, "it is required: the program and its arguments")
 		return
 	}
-	known := append(s.pathVariables(), slices.Collect(maps.Keys(s.Env))...)
+	known := s.pathVariablesWithEnv()
 	for i, arg := range argv {
 		field := fmt.Sprintf("%s[%d]", field, i)
 		if strings.ContainsRune(arg, 0) {
@@ -114,6 +118,11 @@ func validateExpansion(v *violations, field, text string, known []string, tokenW
 // before env and env_files are.
 func (s Spec) pathVariables() []string {
 	return append(s.OwnVariables(), "PATH", "LANG", "TZ", "TMPDIR", "HOME", "USER", "LOGNAME", "SHELL")
+}
+
+// pathVariablesWithEnv are those, and what env sets.
+func (s Spec) pathVariablesWithEnv() []string {
+	return append(s.pathVariables(), slices.Collect(maps.Keys(s.Env))...)
 }
 
 // OwnVariables are the variables that Roost itself sets for the app.
@@ -192,12 +201,17 @@ func portHint(name string) string {
 func (s Spec) validateRoutes(v *violations) {
 	seen := map[Route]int{}
 	for i, r := range s.Routes {
-		field := fmt.Sprintf("routes[%d]", i)
+		field := routeField(i)
 		if r.Host != "" && (len(r.Host) > 253 || !hostRE.MatchString(r.Host) && !ipv6RE.MatchString(r.Host)) {
 			v.add(field+".host", "%q is not a host name, *.wildcard or absent (no port, no scheme)", r.Host)
 		}
 		if msg := routePathFault(r.Path); msg != "" {
 			v.add(field+".path", "%q %s", r.Path, msg)
+		}
+		switch r.HTTPS {
+		case "", HTTPSRedirect, HTTPSOnly:
+		default:
+			v.add(field+".https", "%q is not one of redirect, only", r.HTTPS)
 		}
 		key := Route{Host: r.Host, Path: r.Path}
 		if first, ok := seen[key]; ok {
@@ -206,6 +220,8 @@ func (s Spec) validateRoutes(v *violations) {
 		seen[key] = i
 	}
 }
+
+func routeField(i int) string { return fmt.Sprintf("routes[%d]", i) }
 
 func routePathFault(p string) string {
 	switch {
@@ -271,7 +287,6 @@ func (s Spec) validateStart(v *violations) {
 	}
 	v.above("start.timeout", *s.Start.Timeout)
 	inRange(v, "idle.after", s.Idle.After, 0, maxDuration)
-	inRange(v, "recycle.min_ready", *s.Recycle.MinReady, 0, maxDuration)
 }
 
 func (s Spec) validateStop(v *violations) {
@@ -287,6 +302,11 @@ func (s Spec) validateRestart(v *violations) {
 	case RestartAlways, RestartOnFailure, RestartOnRequest, RestartNever:
 	default:
 		v.add("restart.when", "%q is not one of always, on-failure, on-request, never", s.Restart.When)
+	}
+	switch s.Restart.OnRapidFail {
+	case RapidFailWait, RapidFailStop:
+	default:
+		v.add("restart.on_rapid_fail", "%q is not one of wait, stop", s.Restart.OnRapidFail)
 	}
 	inRange(v, "restart.rapid_fails_per_minute", *s.Restart.RapidFailsPerMinute, 0, MaxRapidFails)
 	inRange(v, "restart.backoff", *s.Restart.Backoff, 0, maxDuration)
@@ -304,6 +324,18 @@ func (s Spec) validateRequests(v *violations) {
 	case WebSocketsDrain, WebSocketsClose:
 	default:
 		v.add("requests.websockets", "%q is not one of drain, close", s.Requests.WebSockets)
+	}
+}
+
+func (s Spec) validateLogs(v *violations) {
+	inRange(v, "logs.max_size", s.Logs.MaxSize, 4<<10, 1<<40)
+	inRange(v, "logs.max_files", *s.Logs.MaxFiles, 1, 10_000)
+	if s.Logs.StdoutFile == "" {
+		return
+	}
+	validateExpansion(v, "logs.stdout_file", s.Logs.StdoutFile, s.pathVariablesWithEnv(), "in the name of a file")
+	if strings.ContainsRune(s.Logs.StdoutFile, 0) {
+		v.add("logs.stdout_file", "it holds a NUL byte")
 	}
 }
 

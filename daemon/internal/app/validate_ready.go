@@ -14,52 +14,80 @@ import (
 )
 
 func (s Spec) validateReady(v *violations) {
-	p := s.Ready
-	if p.Interval != nil {
-		inRange(v, "ready.interval", *p.Interval, minProbeInterval, time.Hour)
-	}
-	v.above("ready.timeout", *p.Timeout)
-	switch p.Kind {
-	case ProbeListen, ProbeNotify:
-	case ProbeHTTP:
-		p.HTTP.validate(v)
-		fallthrough
-	case ProbeTCP:
+	s.validateProbe(v, "ready", s.Ready, []ProbeKind{ProbeHTTP, ProbeTCP, ProbeExec, ProbeLog, ProbeNotify})
+	if w := s.Start.Warmup; w != "" {
+		validateURLPath(v, "start.warmup", w)
 		if s.Listen.Mode == ListenNone {
-			v.add("ready."+string(p.Kind), "a worker (listen.mode: none) has no address to ask: use exec, log or notify")
+			v.add("start.warmup", "a worker (listen.mode: none) has no address to ask: take it out")
 		}
-	case ProbeExec:
-		s.validateCommand(v, "ready.exec.command", p.Command)
-	case ProbeLog:
-		if p.Pattern == "" {
-			v.add("ready.log.pattern", "it is required: a regular expression")
-		} else if _, err := regexp.Compile(p.Pattern); err != nil {
-			v.add("ready.log.pattern", "%v", err)
-		}
-	default:
-		v.add("ready", "%q is not one of http, tcp, exec, log, notify", p.Kind)
 	}
 }
 
-func (c HTTPCheck) validate(v *violations) {
-	if _, err := url.ParseRequestURI(c.Path); !strings.HasPrefix(c.Path, "/") {
-		v.add("ready.http.path", "%q is not a path that begins with /", c.Path)
-	} else if err != nil || strings.ContainsFunc(c.Path, func(r rune) bool { return r == ' ' || r == '#' }) {
-		v.add("ready.http.path", "%q is not the path of a URL: %v", c.Path, cmp.Or(unwrapURL(err), errNotInURL))
+func (s Spec) validateHealth(v *violations) {
+	if s.Health == nil {
+		return
 	}
+	s.validateProbe(v, "health", s.Health.Probe, []ProbeKind{ProbeHTTP, ProbeTCP, ProbeExec})
+	inRange(v, "health.failures", *s.Health.Failures, 1, 1000)
+	if s.Health.Probe.Kind == ProbeListen && s.Listen.Mode == ListenNone {
+		v.add("health", "a worker (listen.mode: none) has no socket to look for: use exec")
+	}
+}
+
+// validateProbe checks a probe at field, which may be of the given kinds, or
+// look for a listening socket.
+func (s Spec) validateProbe(v *violations, field string, p Probe, kinds []ProbeKind) {
+	if p.Interval != nil {
+		inRange(v, field+".interval", *p.Interval, minProbeInterval, time.Hour)
+	}
+	v.above(field+".timeout", *p.Timeout)
+	if p.Kind != ProbeListen && !slices.Contains(kinds, p.Kind) {
+		v.add(field, "%q is not one of %v", p.Kind, kinds)
+		return
+	}
+	switch p.Kind {
+	case ProbeHTTP:
+		p.HTTP.validate(v, field+".http")
+		fallthrough
+	case ProbeTCP:
+		if s.Listen.Mode == ListenNone {
+			v.add(field+"."+string(p.Kind), "a worker (listen.mode: none) has no address to ask: use exec, log or notify")
+		}
+	case ProbeExec:
+		s.validateCommand(v, field+".exec.command", p.Command)
+	case ProbeLog:
+		if p.Pattern == "" {
+			v.add(field+".log.pattern", "it is required: a regular expression")
+		} else if _, err := regexp.Compile(p.Pattern); err != nil {
+			v.add(field+".log.pattern", "%v", err)
+		}
+	}
+}
+
+func (c HTTPCheck) validate(v *violations, field string) {
+	validateURLPath(v, field+".path", c.Path)
 	if u, err := url.Parse("//" + c.Host); err != nil || u.Host != c.Host || strings.ContainsFunc(c.Host, notInHost) {
-		v.add("ready.http.host", "%q is not a host name", c.Host)
+		v.add(field+".host", "%q is not a host name", c.Host)
 	}
 	if _, err := ParseStatuses(c.Status); err != nil {
-		v.add("ready.http.status", "%v", err)
+		v.add(field+".status", "%v", err)
 	}
 	for _, k := range slices.Sorted(maps.Keys(c.Headers)) {
 		if !headerRE.MatchString(k) {
-			v.add("ready.http.headers."+k, "%q is not the name of a header", k)
+			v.add(field+".headers."+k, "%q is not the name of a header", k)
 		}
 		if strings.ContainsFunc(c.Headers[k], func(r rune) bool { return isControl(r) && r != '\t' }) {
-			v.add("ready.http.headers."+k, "its value holds a control character")
+			v.add(field+".headers."+k, "its value holds a control character")
 		}
+	}
+}
+
+// validateURLPath refuses what is not the path of a URL, with or without a query.
+func validateURLPath(v *violations, field, p string) {
+	if _, err := url.ParseRequestURI(p); !strings.HasPrefix(p, "/") {
+		v.add(field, "%q is not a path that begins with /", p)
+	} else if err != nil || strings.ContainsFunc(p, func(r rune) bool { return r == ' ' || r == '#' }) {
+		v.add(field, "%q is not the path of a URL: %v", p, cmp.Or(unwrapURL(err), errNotInURL))
 	}
 }
 

@@ -27,6 +27,7 @@ var methods = map[string]Role{
 	"/roost.v1.AppService/StopApp":         Operator,
 	"/roost.v1.AppService/RecycleApp":      Operator,
 	"/roost.v1.AppService/ScaleApp":        Operator,
+	"/roost.v1.AppService/SetAppOffline":   Operator,
 	"/roost.v1.AppService/GetApp":          Viewer,
 	"/roost.v1.AppService/ListApps":        Viewer,
 	"/roost.v1.AppService/WatchApps":       Viewer,

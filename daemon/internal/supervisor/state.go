@@ -97,6 +97,7 @@ func (c *controller) buildSet() app.EndpointSet {
 	spec := c.serving().Spec
 	set := app.EndpointSet{
 		App: c.name, Requests: spec.Requests, DetailedErrors: spec.DetailedErrors(), Drain: *spec.Stop.Drain,
+		Preset: spec.Preset, DisableStartupPage: spec.ErrorPage.DisableStartup,
 	}
 	if !c.removed {
 		set.Routes = spec.Routes

@@ -23,6 +23,110 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Preset brings a platform's own conventions.
+type Preset int32
+
+const (
+	// Unset: none.
+	Preset_PRESET_UNSPECIFIED Preset = 0
+	// What the ASP.NET Core Module of IIS does: its variables, headers and
+	// shutdown request. Needs listen.mode port and one path for all routes, which
+	// is matched ignoring case and not stripped.
+	Preset_PRESET_ASPNETCORE Preset = 1
+)
+
+// Enum value maps for Preset.
+var (
+	Preset_name = map[int32]string{
+		0: "PRESET_UNSPECIFIED",
+		1: "PRESET_ASPNETCORE",
+	}
+	Preset_value = map[string]int32{
+		"PRESET_UNSPECIFIED": 0,
+		"PRESET_ASPNETCORE":  1,
+	}
+)
+
+func (x Preset) Enum() *Preset {
+	p := new(Preset)
+	*p = x
+	return p
+}
+
+func (x Preset) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Preset) Descriptor() protoreflect.EnumDescriptor {
+	return file_roost_v1_app_proto_enumTypes[0].Descriptor()
+}
+
+func (Preset) Type() protoreflect.EnumType {
+	return &file_roost_v1_app_proto_enumTypes[0]
+}
+
+func (x Preset) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Preset.Descriptor instead.
+func (Preset) EnumDescriptor() ([]byte, []int) {
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{0}
+}
+
+// HttpsPolicy is what happens to a route's requests in clear text.
+type HttpsPolicy int32
+
+const (
+	// Unset: they are served as those over TLS are.
+	HttpsPolicy_HTTPS_POLICY_UNSPECIFIED HttpsPolicy = 0
+	// 308 to the same URL over TLS, but for /.well-known/acme-challenge/.
+	HttpsPolicy_HTTPS_POLICY_REDIRECT HttpsPolicy = 1
+	// The route is not there: 404 no-route.
+	HttpsPolicy_HTTPS_POLICY_ONLY HttpsPolicy = 2
+)
+
+// Enum value maps for HttpsPolicy.
+var (
+	HttpsPolicy_name = map[int32]string{
+		0: "HTTPS_POLICY_UNSPECIFIED",
+		1: "HTTPS_POLICY_REDIRECT",
+		2: "HTTPS_POLICY_ONLY",
+	}
+	HttpsPolicy_value = map[string]int32{
+		"HTTPS_POLICY_UNSPECIFIED": 0,
+		"HTTPS_POLICY_REDIRECT":    1,
+		"HTTPS_POLICY_ONLY":        2,
+	}
+)
+
+func (x HttpsPolicy) Enum() *HttpsPolicy {
+	p := new(HttpsPolicy)
+	*p = x
+	return p
+}
+
+func (x HttpsPolicy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HttpsPolicy) Descriptor() protoreflect.EnumDescriptor {
+	return file_roost_v1_app_proto_enumTypes[1].Descriptor()
+}
+
+func (HttpsPolicy) Type() protoreflect.EnumType {
+	return &file_roost_v1_app_proto_enumTypes[1]
+}
+
+func (x HttpsPolicy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HttpsPolicy.Descriptor instead.
+func (HttpsPolicy) EnumDescriptor() ([]byte, []int) {
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{1}
+}
+
 // ListenMode is how an instance gets its address.
 type ListenMode int32
 
@@ -68,11 +172,11 @@ func (x ListenMode) String() string {
 }
 
 func (ListenMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_roost_v1_app_proto_enumTypes[0].Descriptor()
+	return file_roost_v1_app_proto_enumTypes[2].Descriptor()
 }
 
 func (ListenMode) Type() protoreflect.EnumType {
-	return &file_roost_v1_app_proto_enumTypes[0]
+	return &file_roost_v1_app_proto_enumTypes[2]
 }
 
 func (x ListenMode) Number() protoreflect.EnumNumber {
@@ -81,7 +185,7 @@ func (x ListenMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ListenMode.Descriptor instead.
 func (ListenMode) EnumDescriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{0}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{2}
 }
 
 // StartWhen is what starts an app.
@@ -125,11 +229,11 @@ func (x StartWhen) String() string {
 }
 
 func (StartWhen) Descriptor() protoreflect.EnumDescriptor {
-	return file_roost_v1_app_proto_enumTypes[1].Descriptor()
+	return file_roost_v1_app_proto_enumTypes[3].Descriptor()
 }
 
 func (StartWhen) Type() protoreflect.EnumType {
-	return &file_roost_v1_app_proto_enumTypes[1]
+	return &file_roost_v1_app_proto_enumTypes[3]
 }
 
 func (x StartWhen) Number() protoreflect.EnumNumber {
@@ -138,7 +242,7 @@ func (x StartWhen) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StartWhen.Descriptor instead.
 func (StartWhen) EnumDescriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{1}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{3}
 }
 
 // RestartWhen is what the daemon restarts unasked.
@@ -186,11 +290,11 @@ func (x RestartWhen) String() string {
 }
 
 func (RestartWhen) Descriptor() protoreflect.EnumDescriptor {
-	return file_roost_v1_app_proto_enumTypes[2].Descriptor()
+	return file_roost_v1_app_proto_enumTypes[4].Descriptor()
 }
 
 func (RestartWhen) Type() protoreflect.EnumType {
-	return &file_roost_v1_app_proto_enumTypes[2]
+	return &file_roost_v1_app_proto_enumTypes[4]
 }
 
 func (x RestartWhen) Number() protoreflect.EnumNumber {
@@ -199,7 +303,60 @@ func (x RestartWhen) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RestartWhen.Descriptor instead.
 func (RestartWhen) EnumDescriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{2}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{4}
+}
+
+// OnRapidFail is what becomes of an app whose crash budget is spent.
+type OnRapidFail int32
+
+const (
+	// Unset: wait.
+	OnRapidFail_ON_RAPID_FAIL_UNSPECIFIED OnRapidFail = 0
+	// Blocked until enough failures are older than a minute, as the module does.
+	OnRapidFail_ON_RAPID_FAIL_WAIT OnRapidFail = 1
+	// Stopped until an operator starts it, as an application pool is.
+	OnRapidFail_ON_RAPID_FAIL_STOP OnRapidFail = 2
+)
+
+// Enum value maps for OnRapidFail.
+var (
+	OnRapidFail_name = map[int32]string{
+		0: "ON_RAPID_FAIL_UNSPECIFIED",
+		1: "ON_RAPID_FAIL_WAIT",
+		2: "ON_RAPID_FAIL_STOP",
+	}
+	OnRapidFail_value = map[string]int32{
+		"ON_RAPID_FAIL_UNSPECIFIED": 0,
+		"ON_RAPID_FAIL_WAIT":        1,
+		"ON_RAPID_FAIL_STOP":        2,
+	}
+)
+
+func (x OnRapidFail) Enum() *OnRapidFail {
+	p := new(OnRapidFail)
+	*p = x
+	return p
+}
+
+func (x OnRapidFail) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OnRapidFail) Descriptor() protoreflect.EnumDescriptor {
+	return file_roost_v1_app_proto_enumTypes[5].Descriptor()
+}
+
+func (OnRapidFail) Type() protoreflect.EnumType {
+	return &file_roost_v1_app_proto_enumTypes[5]
+}
+
+func (x OnRapidFail) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OnRapidFail.Descriptor instead.
+func (OnRapidFail) EnumDescriptor() ([]byte, []int) {
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{5}
 }
 
 // WebSocketDrain is what a drain does to open WebSockets.
@@ -239,11 +396,11 @@ func (x WebSocketDrain) String() string {
 }
 
 func (WebSocketDrain) Descriptor() protoreflect.EnumDescriptor {
-	return file_roost_v1_app_proto_enumTypes[3].Descriptor()
+	return file_roost_v1_app_proto_enumTypes[6].Descriptor()
 }
 
 func (WebSocketDrain) Type() protoreflect.EnumType {
-	return &file_roost_v1_app_proto_enumTypes[3]
+	return &file_roost_v1_app_proto_enumTypes[6]
 }
 
 func (x WebSocketDrain) Number() protoreflect.EnumNumber {
@@ -252,7 +409,7 @@ func (x WebSocketDrain) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use WebSocketDrain.Descriptor instead.
 func (WebSocketDrain) EnumDescriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{3}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{6}
 }
 
 // AppState sums an app up in one word.
@@ -275,6 +432,8 @@ const (
 	AppState_APP_STATE_BLOCKED AppState = 6
 	// The last start failed and nothing runs.
 	AppState_APP_STATE_FAILED AppState = 7
+	// Out of service with a page, by SetAppOffline or app_offline.htm.
+	AppState_APP_STATE_OFFLINE AppState = 8
 )
 
 // Enum value maps for AppState.
@@ -288,6 +447,7 @@ var (
 		5: "APP_STATE_STOPPED",
 		6: "APP_STATE_BLOCKED",
 		7: "APP_STATE_FAILED",
+		8: "APP_STATE_OFFLINE",
 	}
 	AppState_value = map[string]int32{
 		"APP_STATE_UNSPECIFIED": 0,
@@ -298,6 +458,7 @@ var (
 		"APP_STATE_STOPPED":     5,
 		"APP_STATE_BLOCKED":     6,
 		"APP_STATE_FAILED":      7,
+		"APP_STATE_OFFLINE":     8,
 	}
 )
 
@@ -312,11 +473,11 @@ func (x AppState) String() string {
 }
 
 func (AppState) Descriptor() protoreflect.EnumDescriptor {
-	return file_roost_v1_app_proto_enumTypes[4].Descriptor()
+	return file_roost_v1_app_proto_enumTypes[7].Descriptor()
 }
 
 func (AppState) Type() protoreflect.EnumType {
-	return &file_roost_v1_app_proto_enumTypes[4]
+	return &file_roost_v1_app_proto_enumTypes[7]
 }
 
 func (x AppState) Number() protoreflect.EnumNumber {
@@ -325,7 +486,7 @@ func (x AppState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AppState.Descriptor instead.
 func (AppState) EnumDescriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{4}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{7}
 }
 
 // RolloutPhase is how far a rollout is.
@@ -378,11 +539,11 @@ func (x RolloutPhase) String() string {
 }
 
 func (RolloutPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_roost_v1_app_proto_enumTypes[5].Descriptor()
+	return file_roost_v1_app_proto_enumTypes[8].Descriptor()
 }
 
 func (RolloutPhase) Type() protoreflect.EnumType {
-	return &file_roost_v1_app_proto_enumTypes[5]
+	return &file_roost_v1_app_proto_enumTypes[8]
 }
 
 func (x RolloutPhase) Number() protoreflect.EnumNumber {
@@ -391,7 +552,7 @@ func (x RolloutPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RolloutPhase.Descriptor instead.
 func (RolloutPhase) EnumDescriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{5}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{8}
 }
 
 // ApplyAction is what a write did to one app.
@@ -439,11 +600,11 @@ func (x ApplyAction) String() string {
 }
 
 func (ApplyAction) Descriptor() protoreflect.EnumDescriptor {
-	return file_roost_v1_app_proto_enumTypes[6].Descriptor()
+	return file_roost_v1_app_proto_enumTypes[9].Descriptor()
 }
 
 func (ApplyAction) Type() protoreflect.EnumType {
-	return &file_roost_v1_app_proto_enumTypes[6]
+	return &file_roost_v1_app_proto_enumTypes[9]
 }
 
 func (x ApplyAction) Number() protoreflect.EnumNumber {
@@ -452,7 +613,7 @@ func (x ApplyAction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ApplyAction.Descriptor instead.
 func (ApplyAction) EnumDescriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{6}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{9}
 }
 
 // AppSpec says what an app is and how it is run. A manifest's keys are these
@@ -512,7 +673,15 @@ type AppSpec struct {
 	Limits *Limits `protobuf:"bytes,21,opt,name=limits,proto3" json:"limits,omitempty"`
 	// RedactedEnv names the keys of env whose values the caller may not see.
 	// Output only: a spec that comes back with it is refused.
-	RedactedEnv   []string `protobuf:"bytes,22,rep,name=redacted_env,json=redactedEnv,proto3" json:"redacted_env,omitempty"`
+	RedactedEnv []string `protobuf:"bytes,22,rep,name=redacted_env,json=redactedEnv,proto3" json:"redacted_env,omitempty"`
+	// Preset brings a platform's own conventions. Default none.
+	Preset Preset `protobuf:"varint,23,opt,name=preset,proto3,enum=roost.v1.Preset" json:"preset,omitempty"`
+	// Health asks ready instances whether they still are. Absent: never.
+	Health *Health `protobuf:"bytes,24,opt,name=health,proto3" json:"health,omitempty"`
+	// Logs are the limits of what is kept of the app's output, and a copy of it.
+	Logs *Logs `protobuf:"bytes,25,opt,name=logs,proto3" json:"logs,omitempty"`
+	// ErrorPage is what a client sees of a failed start.
+	ErrorPage     *ErrorPage `protobuf:"bytes,26,opt,name=error_page,json=errorPage,proto3" json:"error_page,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -701,6 +870,34 @@ func (x *AppSpec) GetRedactedEnv() []string {
 	return nil
 }
 
+func (x *AppSpec) GetPreset() Preset {
+	if x != nil {
+		return x.Preset
+	}
+	return Preset_PRESET_UNSPECIFIED
+}
+
+func (x *AppSpec) GetHealth() *Health {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
+func (x *AppSpec) GetLogs() *Logs {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
+func (x *AppSpec) GetErrorPage() *ErrorPage {
+	if x != nil {
+		return x.ErrorPage
+	}
+	return nil
+}
+
 // Route leads requests of a host and a path prefix to the app. The host is
 // matched first (exact, then the longest wildcard, then any), then the longest
 // path at a segment boundary.
@@ -712,7 +909,9 @@ type Route struct {
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
 	// StripPath removes the prefix before the request is forwarded; the app
 	// learns it from X-Forwarded-Prefix and ROOST_PATH_BASE.
-	StripPath     bool `protobuf:"varint,3,opt,name=strip_path,json=stripPath,proto3" json:"strip_path,omitempty"`
+	StripPath bool `protobuf:"varint,3,opt,name=strip_path,json=stripPath,proto3" json:"strip_path,omitempty"`
+	// Https is what happens to requests in clear text. Default: they are served.
+	Https         HttpsPolicy `protobuf:"varint,4,opt,name=https,proto3,enum=roost.v1.HttpsPolicy" json:"https,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -766,6 +965,13 @@ func (x *Route) GetStripPath() bool {
 		return x.StripPath
 	}
 	return false
+}
+
+func (x *Route) GetHttps() HttpsPolicy {
+	if x != nil {
+		return x.Https
+	}
+	return HttpsPolicy_HTTPS_POLICY_UNSPECIFIED
 }
 
 // Listen is how the app gets its address.
@@ -830,7 +1036,10 @@ type Start struct {
 	// When, default request (boot for listen.mode none).
 	When StartWhen `protobuf:"varint,1,opt,name=when,proto3,enum=roost.v1.StartWhen" json:"when,omitempty"`
 	// Timeout until an instance must be ready. Default 120s.
-	Timeout       *durationpb.Duration `protobuf:"bytes,2,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	Timeout *durationpb.Duration `protobuf:"bytes,2,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// Warmup is a path that is requested of each new instance before it counts as
+	// ready. Default none.
+	Warmup        string `protobuf:"bytes,3,opt,name=warmup,proto3" json:"warmup,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -877,6 +1086,13 @@ func (x *Start) GetTimeout() *durationpb.Duration {
 		return x.Timeout
 	}
 	return nil
+}
+
+func (x *Start) GetWarmup() string {
+	if x != nil {
+		return x.Warmup
+	}
+	return ""
 }
 
 // Probe is one way to ask an instance whether it is ready.
@@ -1036,6 +1252,139 @@ func (*Probe_Log) isProbe_Check() {}
 
 func (*Probe_Notify) isProbe_Check() {}
 
+// Health asks a ready instance, from time to time, whether it still is. One that
+// fails too often in a row is replaced as in a recycle.
+type Health struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Check is the question, as under ready. Unset: a listening socket that the
+	// instance owns.
+	//
+	// Types that are valid to be assigned to Check:
+	//
+	//	*Health_Http
+	//	*Health_Tcp
+	//	*Health_Exec
+	Check isHealth_Check `protobuf_oneof:"check"`
+	// Interval between two checks. Default 10s.
+	Interval *durationpb.Duration `protobuf:"bytes,4,opt,name=interval,proto3" json:"interval,omitempty"`
+	// Timeout of one check. Default 2s.
+	Timeout *durationpb.Duration `protobuf:"bytes,5,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// Failures in a row after which the instance is replaced. Default 3.
+	Failures      *int32 `protobuf:"varint,6,opt,name=failures,proto3,oneof" json:"failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Health) Reset() {
+	*x = Health{}
+	mi := &file_roost_v1_app_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Health) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Health) ProtoMessage() {}
+
+func (x *Health) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_v1_app_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Health.ProtoReflect.Descriptor instead.
+func (*Health) Descriptor() ([]byte, []int) {
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Health) GetCheck() isHealth_Check {
+	if x != nil {
+		return x.Check
+	}
+	return nil
+}
+
+func (x *Health) GetHttp() *HttpCheck {
+	if x != nil {
+		if x, ok := x.Check.(*Health_Http); ok {
+			return x.Http
+		}
+	}
+	return nil
+}
+
+func (x *Health) GetTcp() *TcpCheck {
+	if x != nil {
+		if x, ok := x.Check.(*Health_Tcp); ok {
+			return x.Tcp
+		}
+	}
+	return nil
+}
+
+func (x *Health) GetExec() *ExecCheck {
+	if x != nil {
+		if x, ok := x.Check.(*Health_Exec); ok {
+			return x.Exec
+		}
+	}
+	return nil
+}
+
+func (x *Health) GetInterval() *durationpb.Duration {
+	if x != nil {
+		return x.Interval
+	}
+	return nil
+}
+
+func (x *Health) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *Health) GetFailures() int32 {
+	if x != nil && x.Failures != nil {
+		return *x.Failures
+	}
+	return 0
+}
+
+type isHealth_Check interface {
+	isHealth_Check()
+}
+
+type Health_Http struct {
+	// Http sends a GET.
+	Http *HttpCheck `protobuf:"bytes,1,opt,name=http,proto3,oneof"`
+}
+
+type Health_Tcp struct {
+	// Tcp opens a connection.
+	Tcp *TcpCheck `protobuf:"bytes,2,opt,name=tcp,proto3,oneof"`
+}
+
+type Health_Exec struct {
+	// Exec runs a command as the app's user, in its folder and environment.
+	Exec *ExecCheck `protobuf:"bytes,3,opt,name=exec,proto3,oneof"`
+}
+
+func (*Health_Http) isHealth_Check() {}
+
+func (*Health_Tcp) isHealth_Check() {}
+
+func (*Health_Exec) isHealth_Check() {}
+
 // HttpCheck passes when a GET is answered with an accepted status.
 type HttpCheck struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1053,7 +1402,7 @@ type HttpCheck struct {
 
 func (x *HttpCheck) Reset() {
 	*x = HttpCheck{}
-	mi := &file_roost_v1_app_proto_msgTypes[5]
+	mi := &file_roost_v1_app_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1414,7 @@ func (x *HttpCheck) String() string {
 func (*HttpCheck) ProtoMessage() {}
 
 func (x *HttpCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[5]
+	mi := &file_roost_v1_app_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1427,7 @@ func (x *HttpCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HttpCheck.ProtoReflect.Descriptor instead.
 func (*HttpCheck) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{5}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *HttpCheck) GetPath() string {
@@ -1118,7 +1467,7 @@ type TcpCheck struct {
 
 func (x *TcpCheck) Reset() {
 	*x = TcpCheck{}
-	mi := &file_roost_v1_app_proto_msgTypes[6]
+	mi := &file_roost_v1_app_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1479,7 @@ func (x *TcpCheck) String() string {
 func (*TcpCheck) ProtoMessage() {}
 
 func (x *TcpCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[6]
+	mi := &file_roost_v1_app_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1492,7 @@ func (x *TcpCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TcpCheck.ProtoReflect.Descriptor instead.
 func (*TcpCheck) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{6}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{7}
 }
 
 // ExecCheck passes when the command exits 0.
@@ -1157,7 +1506,7 @@ type ExecCheck struct {
 
 func (x *ExecCheck) Reset() {
 	*x = ExecCheck{}
-	mi := &file_roost_v1_app_proto_msgTypes[7]
+	mi := &file_roost_v1_app_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1169,7 +1518,7 @@ func (x *ExecCheck) String() string {
 func (*ExecCheck) ProtoMessage() {}
 
 func (x *ExecCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[7]
+	mi := &file_roost_v1_app_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1182,7 +1531,7 @@ func (x *ExecCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecCheck.ProtoReflect.Descriptor instead.
 func (*ExecCheck) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{7}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ExecCheck) GetCommand() []string {
@@ -1203,7 +1552,7 @@ type LogCheck struct {
 
 func (x *LogCheck) Reset() {
 	*x = LogCheck{}
-	mi := &file_roost_v1_app_proto_msgTypes[8]
+	mi := &file_roost_v1_app_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1564,7 @@ func (x *LogCheck) String() string {
 func (*LogCheck) ProtoMessage() {}
 
 func (x *LogCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[8]
+	mi := &file_roost_v1_app_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1577,7 @@ func (x *LogCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogCheck.ProtoReflect.Descriptor instead.
 func (*LogCheck) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{8}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LogCheck) GetPattern() string {
@@ -1248,7 +1597,7 @@ type NotifyCheck struct {
 
 func (x *NotifyCheck) Reset() {
 	*x = NotifyCheck{}
-	mi := &file_roost_v1_app_proto_msgTypes[9]
+	mi := &file_roost_v1_app_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1609,7 @@ func (x *NotifyCheck) String() string {
 func (*NotifyCheck) ProtoMessage() {}
 
 func (x *NotifyCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[9]
+	mi := &file_roost_v1_app_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1622,7 @@ func (x *NotifyCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyCheck.ProtoReflect.Descriptor instead.
 func (*NotifyCheck) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{9}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{10}
 }
 
 // Stop is how an instance is ended.
@@ -1291,7 +1640,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_roost_v1_app_proto_msgTypes[10]
+	mi := &file_roost_v1_app_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1652,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[10]
+	mi := &file_roost_v1_app_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1665,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{10}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Stop) GetSignal() string {
@@ -1353,14 +1702,16 @@ type Restart struct {
 	// Backoff of the second restart in a row. Default 100ms.
 	Backoff *durationpb.Duration `protobuf:"bytes,3,opt,name=backoff,proto3" json:"backoff,omitempty"`
 	// MaxBackoff, default 5s.
-	MaxBackoff    *durationpb.Duration `protobuf:"bytes,4,opt,name=max_backoff,json=maxBackoff,proto3" json:"max_backoff,omitempty"`
+	MaxBackoff *durationpb.Duration `protobuf:"bytes,4,opt,name=max_backoff,json=maxBackoff,proto3" json:"max_backoff,omitempty"`
+	// OnRapidFail, default wait.
+	OnRapidFail   OnRapidFail `protobuf:"varint,5,opt,name=on_rapid_fail,json=onRapidFail,proto3,enum=roost.v1.OnRapidFail" json:"on_rapid_fail,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Restart) Reset() {
 	*x = Restart{}
-	mi := &file_roost_v1_app_proto_msgTypes[11]
+	mi := &file_roost_v1_app_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1372,7 +1723,7 @@ func (x *Restart) String() string {
 func (*Restart) ProtoMessage() {}
 
 func (x *Restart) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[11]
+	mi := &file_roost_v1_app_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1385,7 +1736,7 @@ func (x *Restart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Restart.ProtoReflect.Descriptor instead.
 func (*Restart) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{11}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Restart) GetWhen() RestartWhen {
@@ -1416,21 +1767,42 @@ func (x *Restart) GetMaxBackoff() *durationpb.Duration {
 	return nil
 }
 
-// Recycle is how instances are replaced.
+func (x *Restart) GetOnRapidFail() OnRapidFail {
+	if x != nil {
+		return x.OnRapidFail
+	}
+	return OnRapidFail_ON_RAPID_FAIL_UNSPECIFIED
+}
+
+// Recycle is how instances are replaced, and when the daemon does so unasked.
 type Recycle struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Overlap starts the new instance before the old one is drained. Default
 	// true; false where two copies must not run.
 	Overlap *bool `protobuf:"varint,1,opt,name=overlap,proto3,oneof" json:"overlap,omitempty"`
 	// MinReady is how long a new instance must stay ready to count. Default 2s.
-	MinReady      *durationpb.Duration `protobuf:"bytes,2,opt,name=min_ready,json=minReady,proto3" json:"min_ready,omitempty"`
+	MinReady *durationpb.Duration `protobuf:"bytes,2,opt,name=min_ready,json=minReady,proto3" json:"min_ready,omitempty"`
+	// MaxAge an instance may reach; 0, the default, is any.
+	MaxAge *durationpb.Duration `protobuf:"bytes,3,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	// At are times of day, "03:00", in the daemon's time zone. Default none.
+	At []string `protobuf:"bytes,4,rep,name=at,proto3" json:"at,omitempty"`
+	// MaxRequests an instance may serve; 0, the default, is any.
+	MaxRequests int64 `protobuf:"varint,5,opt,name=max_requests,json=maxRequests,proto3" json:"max_requests,omitempty"`
+	// MaxMemory in bytes that all processes of an instance may hold together; 0,
+	// the default, is any.
+	MaxMemory int64 `protobuf:"varint,6,opt,name=max_memory,json=maxMemory,proto3" json:"max_memory,omitempty"`
+	// Watch are patterns of files below dir; a change of one recycles the app.
+	// Default none.
+	Watch []string `protobuf:"bytes,7,rep,name=watch,proto3" json:"watch,omitempty"`
+	// Settle is how long watched files must be left alone before that. Default 1s.
+	Settle        *durationpb.Duration `protobuf:"bytes,8,opt,name=settle,proto3" json:"settle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Recycle) Reset() {
 	*x = Recycle{}
-	mi := &file_roost_v1_app_proto_msgTypes[12]
+	mi := &file_roost_v1_app_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1442,7 +1814,7 @@ func (x *Recycle) String() string {
 func (*Recycle) ProtoMessage() {}
 
 func (x *Recycle) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[12]
+	mi := &file_roost_v1_app_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1455,7 +1827,7 @@ func (x *Recycle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Recycle.ProtoReflect.Descriptor instead.
 func (*Recycle) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{12}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Recycle) GetOverlap() bool {
@@ -1472,6 +1844,48 @@ func (x *Recycle) GetMinReady() *durationpb.Duration {
 	return nil
 }
 
+func (x *Recycle) GetMaxAge() *durationpb.Duration {
+	if x != nil {
+		return x.MaxAge
+	}
+	return nil
+}
+
+func (x *Recycle) GetAt() []string {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Recycle) GetMaxRequests() int64 {
+	if x != nil {
+		return x.MaxRequests
+	}
+	return 0
+}
+
+func (x *Recycle) GetMaxMemory() int64 {
+	if x != nil {
+		return x.MaxMemory
+	}
+	return 0
+}
+
+func (x *Recycle) GetWatch() []string {
+	if x != nil {
+		return x.Watch
+	}
+	return nil
+}
+
+func (x *Recycle) GetSettle() *durationpb.Duration {
+	if x != nil {
+		return x.Settle
+	}
+	return nil
+}
+
 // Idle is when an app nobody asks for is stopped.
 type Idle struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1483,7 +1897,7 @@ type Idle struct {
 
 func (x *Idle) Reset() {
 	*x = Idle{}
-	mi := &file_roost_v1_app_proto_msgTypes[13]
+	mi := &file_roost_v1_app_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1495,7 +1909,7 @@ func (x *Idle) String() string {
 func (*Idle) ProtoMessage() {}
 
 func (x *Idle) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[13]
+	mi := &file_roost_v1_app_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1508,7 +1922,7 @@ func (x *Idle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Idle.ProtoReflect.Descriptor instead.
 func (*Idle) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{13}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Idle) GetAfter() *durationpb.Duration {
@@ -1538,7 +1952,7 @@ type Requests struct {
 
 func (x *Requests) Reset() {
 	*x = Requests{}
-	mi := &file_roost_v1_app_proto_msgTypes[14]
+	mi := &file_roost_v1_app_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1550,7 +1964,7 @@ func (x *Requests) String() string {
 func (*Requests) ProtoMessage() {}
 
 func (x *Requests) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[14]
+	mi := &file_roost_v1_app_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1563,7 +1977,7 @@ func (x *Requests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Requests.ProtoReflect.Descriptor instead.
 func (*Requests) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{14}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Requests) GetTimeout() *durationpb.Duration {
@@ -1619,7 +2033,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_roost_v1_app_proto_msgTypes[15]
+	mi := &file_roost_v1_app_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +2045,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[15]
+	mi := &file_roost_v1_app_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +2058,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{15}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Limits) GetNofile() int32 {
@@ -1673,6 +2087,118 @@ func (x *Limits) GetPids() int32 {
 		return x.Pids
 	}
 	return 0
+}
+
+// Logs are the limits of what is kept of an app's output, and a copy of it.
+type Logs struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// MaxSize of one file in bytes. Default 10MiB.
+	MaxSize int64 `protobuf:"varint,1,opt,name=max_size,json=maxSize,proto3" json:"max_size,omitempty"`
+	// MaxFiles is how many files of that size the app may hold, the oldest being
+	// deleted first. Default 5.
+	MaxFiles *int32 `protobuf:"varint,2,opt,name=max_files,json=maxFiles,proto3,oneof" json:"max_files,omitempty"`
+	// StdoutFile is the prefix of a file that gets all output of an instance too:
+	// <prefix>_<yyyyMMddHHmmss, UTC>_<pid>.log. Relative to dir. Default none.
+	StdoutFile    string `protobuf:"bytes,3,opt,name=stdout_file,json=stdoutFile,proto3" json:"stdout_file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Logs) Reset() {
+	*x = Logs{}
+	mi := &file_roost_v1_app_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Logs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Logs) ProtoMessage() {}
+
+func (x *Logs) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_v1_app_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Logs.ProtoReflect.Descriptor instead.
+func (*Logs) Descriptor() ([]byte, []int) {
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Logs) GetMaxSize() int64 {
+	if x != nil {
+		return x.MaxSize
+	}
+	return 0
+}
+
+func (x *Logs) GetMaxFiles() int32 {
+	if x != nil && x.MaxFiles != nil {
+		return *x.MaxFiles
+	}
+	return 0
+}
+
+func (x *Logs) GetStdoutFile() string {
+	if x != nil {
+		return x.StdoutFile
+	}
+	return ""
+}
+
+// ErrorPage is what a client sees of a failed start.
+type ErrorPage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// DisableStartup leaves the answer to a failed start without a page of ours.
+	DisableStartup bool `protobuf:"varint,1,opt,name=disable_startup,json=disableStartup,proto3" json:"disable_startup,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ErrorPage) Reset() {
+	*x = ErrorPage{}
+	mi := &file_roost_v1_app_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ErrorPage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ErrorPage) ProtoMessage() {}
+
+func (x *ErrorPage) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_v1_app_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ErrorPage.ProtoReflect.Descriptor instead.
+func (*ErrorPage) Descriptor() ([]byte, []int) {
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ErrorPage) GetDisableStartup() bool {
+	if x != nil {
+		return x.DisableStartup
+	}
+	return false
 }
 
 // App is a registered app and how it fares.
@@ -1710,7 +2236,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_roost_v1_app_proto_msgTypes[16]
+	mi := &file_roost_v1_app_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1722,7 +2248,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[16]
+	mi := &file_roost_v1_app_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1735,7 +2261,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{16}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *App) GetName() string {
@@ -1845,7 +2371,7 @@ type Condition struct {
 
 func (x *Condition) Reset() {
 	*x = Condition{}
-	mi := &file_roost_v1_app_proto_msgTypes[17]
+	mi := &file_roost_v1_app_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1857,7 +2383,7 @@ func (x *Condition) String() string {
 func (*Condition) ProtoMessage() {}
 
 func (x *Condition) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[17]
+	mi := &file_roost_v1_app_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1870,7 +2396,7 @@ func (x *Condition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Condition.ProtoReflect.Descriptor instead.
 func (*Condition) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{17}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Condition) GetType() string {
@@ -1925,7 +2451,7 @@ type Rollout struct {
 
 func (x *Rollout) Reset() {
 	*x = Rollout{}
-	mi := &file_roost_v1_app_proto_msgTypes[18]
+	mi := &file_roost_v1_app_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1937,7 +2463,7 @@ func (x *Rollout) String() string {
 func (*Rollout) ProtoMessage() {}
 
 func (x *Rollout) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[18]
+	mi := &file_roost_v1_app_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1950,7 +2476,7 @@ func (x *Rollout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rollout.ProtoReflect.Descriptor instead.
 func (*Rollout) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{18}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Rollout) GetId() string {
@@ -2055,7 +2581,7 @@ type Generation struct {
 
 func (x *Generation) Reset() {
 	*x = Generation{}
-	mi := &file_roost_v1_app_proto_msgTypes[19]
+	mi := &file_roost_v1_app_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2067,7 +2593,7 @@ func (x *Generation) String() string {
 func (*Generation) ProtoMessage() {}
 
 func (x *Generation) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[19]
+	mi := &file_roost_v1_app_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2080,7 +2606,7 @@ func (x *Generation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Generation.ProtoReflect.Descriptor instead.
 func (*Generation) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{19}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Generation) GetNumber() int64 {
@@ -2162,7 +2688,7 @@ type ApplyAppsRequest struct {
 
 func (x *ApplyAppsRequest) Reset() {
 	*x = ApplyAppsRequest{}
-	mi := &file_roost_v1_app_proto_msgTypes[20]
+	mi := &file_roost_v1_app_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2700,7 @@ func (x *ApplyAppsRequest) String() string {
 func (*ApplyAppsRequest) ProtoMessage() {}
 
 func (x *ApplyAppsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[20]
+	mi := &file_roost_v1_app_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2713,7 @@ func (x *ApplyAppsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyAppsRequest.ProtoReflect.Descriptor instead.
 func (*ApplyAppsRequest) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{20}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ApplyAppsRequest) GetSpecs() []*AppSpec {
@@ -2256,7 +2782,7 @@ type ApplyResult struct {
 
 func (x *ApplyResult) Reset() {
 	*x = ApplyResult{}
-	mi := &file_roost_v1_app_proto_msgTypes[21]
+	mi := &file_roost_v1_app_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2268,7 +2794,7 @@ func (x *ApplyResult) String() string {
 func (*ApplyResult) ProtoMessage() {}
 
 func (x *ApplyResult) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[21]
+	mi := &file_roost_v1_app_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2281,7 +2807,7 @@ func (x *ApplyResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResult.ProtoReflect.Descriptor instead.
 func (*ApplyResult) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{21}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ApplyResult) GetAction() ApplyAction {
@@ -2346,7 +2872,7 @@ type FieldWarning struct {
 
 func (x *FieldWarning) Reset() {
 	*x = FieldWarning{}
-	mi := &file_roost_v1_app_proto_msgTypes[22]
+	mi := &file_roost_v1_app_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2358,7 +2884,7 @@ func (x *FieldWarning) String() string {
 func (*FieldWarning) ProtoMessage() {}
 
 func (x *FieldWarning) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[22]
+	mi := &file_roost_v1_app_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2371,7 +2897,7 @@ func (x *FieldWarning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldWarning.ProtoReflect.Descriptor instead.
 func (*FieldWarning) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{22}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FieldWarning) GetField() string {
@@ -2399,7 +2925,7 @@ type ApplyAppsResponse struct {
 
 func (x *ApplyAppsResponse) Reset() {
 	*x = ApplyAppsResponse{}
-	mi := &file_roost_v1_app_proto_msgTypes[23]
+	mi := &file_roost_v1_app_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2937,7 @@ func (x *ApplyAppsResponse) String() string {
 func (*ApplyAppsResponse) ProtoMessage() {}
 
 func (x *ApplyAppsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[23]
+	mi := &file_roost_v1_app_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2950,7 @@ func (x *ApplyAppsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyAppsResponse.ProtoReflect.Descriptor instead.
 func (*ApplyAppsResponse) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{23}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ApplyAppsResponse) GetResults() []*ApplyResult {
@@ -2445,7 +2971,7 @@ type GetAppRequest struct {
 
 func (x *GetAppRequest) Reset() {
 	*x = GetAppRequest{}
-	mi := &file_roost_v1_app_proto_msgTypes[24]
+	mi := &file_roost_v1_app_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2457,7 +2983,7 @@ func (x *GetAppRequest) String() string {
 func (*GetAppRequest) ProtoMessage() {}
 
 func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[24]
+	mi := &file_roost_v1_app_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2470,7 +2996,7 @@ func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppRequest.ProtoReflect.Descriptor instead.
 func (*GetAppRequest) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{24}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetAppRequest) GetName() string {
@@ -2491,7 +3017,7 @@ type GetAppResponse struct {
 
 func (x *GetAppResponse) Reset() {
 	*x = GetAppResponse{}
-	mi := &file_roost_v1_app_proto_msgTypes[25]
+	mi := &file_roost_v1_app_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2503,7 +3029,7 @@ func (x *GetAppResponse) String() string {
 func (*GetAppResponse) ProtoMessage() {}
 
 func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[25]
+	mi := &file_roost_v1_app_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2516,7 +3042,7 @@ func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppResponse.ProtoReflect.Descriptor instead.
 func (*GetAppResponse) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{25}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetAppResponse) GetApp() *App {
@@ -2535,7 +3061,7 @@ type ListAppsRequest struct {
 
 func (x *ListAppsRequest) Reset() {
 	*x = ListAppsRequest{}
-	mi := &file_roost_v1_app_proto_msgTypes[26]
+	mi := &file_roost_v1_app_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2547,7 +3073,7 @@ func (x *ListAppsRequest) String() string {
 func (*ListAppsRequest) ProtoMessage() {}
 
 func (x *ListAppsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[26]
+	mi := &file_roost_v1_app_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2560,7 +3086,7 @@ func (x *ListAppsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAppsRequest.ProtoReflect.Descriptor instead.
 func (*ListAppsRequest) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{26}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{29}
 }
 
 // ListAppsResponse holds every app.
@@ -2574,7 +3100,7 @@ type ListAppsResponse struct {
 
 func (x *ListAppsResponse) Reset() {
 	*x = ListAppsResponse{}
-	mi := &file_roost_v1_app_proto_msgTypes[27]
+	mi := &file_roost_v1_app_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2586,7 +3112,7 @@ func (x *ListAppsResponse) String() string {
 func (*ListAppsResponse) ProtoMessage() {}
 
 func (x *ListAppsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[27]
+	mi := &file_roost_v1_app_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2599,7 +3125,7 @@ func (x *ListAppsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAppsResponse.ProtoReflect.Descriptor instead.
 func (*ListAppsResponse) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{27}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListAppsResponse) GetApps() []*App {
@@ -2622,7 +3148,7 @@ type WatchAppsRequest struct {
 
 func (x *WatchAppsRequest) Reset() {
 	*x = WatchAppsRequest{}
-	mi := &file_roost_v1_app_proto_msgTypes[28]
+	mi := &file_roost_v1_app_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +3160,7 @@ func (x *WatchAppsRequest) String() string {
 func (*WatchAppsRequest) ProtoMessage() {}
 
 func (x *WatchAppsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[28]
+	mi := &file_roost_v1_app_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +3173,7 @@ func (x *WatchAppsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchAppsRequest.ProtoReflect.Descriptor instead.
 func (*WatchAppsRequest) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{28}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WatchAppsRequest) GetNames() []string {
@@ -2683,7 +3209,7 @@ type WatchAppsResponse struct {
 
 func (x *WatchAppsResponse) Reset() {
 	*x = WatchAppsResponse{}
-	mi := &file_roost_v1_app_proto_msgTypes[29]
+	mi := &file_roost_v1_app_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2695,7 +3221,7 @@ func (x *WatchAppsResponse) String() string {
 func (*WatchAppsResponse) ProtoMessage() {}
 
 func (x *WatchAppsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[29]
+	mi := &file_roost_v1_app_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2708,7 +3234,7 @@ func (x *WatchAppsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchAppsResponse.ProtoReflect.Descriptor instead.
 func (*WatchAppsResponse) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{29}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WatchAppsResponse) GetMessage() isWatchAppsResponse_Message {
@@ -2790,7 +3316,7 @@ type AppsSnapshot struct {
 
 func (x *AppsSnapshot) Reset() {
 	*x = AppsSnapshot{}
-	mi := &file_roost_v1_app_proto_msgTypes[30]
+	mi := &file_roost_v1_app_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2802,7 +3328,7 @@ func (x *AppsSnapshot) String() string {
 func (*AppsSnapshot) ProtoMessage() {}
 
 func (x *AppsSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[30]
+	mi := &file_roost_v1_app_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2815,7 +3341,7 @@ func (x *AppsSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppsSnapshot.ProtoReflect.Descriptor instead.
 func (*AppsSnapshot) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{30}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AppsSnapshot) GetApps() []*App {
@@ -2845,7 +3371,7 @@ type AppsDelta struct {
 
 func (x *AppsDelta) Reset() {
 	*x = AppsDelta{}
-	mi := &file_roost_v1_app_proto_msgTypes[31]
+	mi := &file_roost_v1_app_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2857,7 +3383,7 @@ func (x *AppsDelta) String() string {
 func (*AppsDelta) ProtoMessage() {}
 
 func (x *AppsDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[31]
+	mi := &file_roost_v1_app_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2870,7 +3396,7 @@ func (x *AppsDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppsDelta.ProtoReflect.Descriptor instead.
 func (*AppsDelta) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{31}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AppsDelta) GetUpserts() []*App {
@@ -2896,7 +3422,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_roost_v1_app_proto_msgTypes[32]
+	mi := &file_roost_v1_app_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2908,7 +3434,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[32]
+	mi := &file_roost_v1_app_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2921,7 +3447,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{32}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{35}
 }
 
 // DeleteAppRequest names an app to forget.
@@ -2937,7 +3463,7 @@ type DeleteAppRequest struct {
 
 func (x *DeleteAppRequest) Reset() {
 	*x = DeleteAppRequest{}
-	mi := &file_roost_v1_app_proto_msgTypes[33]
+	mi := &file_roost_v1_app_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2949,7 +3475,7 @@ func (x *DeleteAppRequest) String() string {
 func (*DeleteAppRequest) ProtoMessage() {}
 
 func (x *DeleteAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[33]
+	mi := &file_roost_v1_app_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2962,7 +3488,7 @@ func (x *DeleteAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppRequest.ProtoReflect.Descriptor instead.
 func (*DeleteAppRequest) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{33}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DeleteAppRequest) GetName() string {
@@ -2990,7 +3516,7 @@ type DeleteAppResponse struct {
 
 func (x *DeleteAppResponse) Reset() {
 	*x = DeleteAppResponse{}
-	mi := &file_roost_v1_app_proto_msgTypes[34]
+	mi := &file_roost_v1_app_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3002,7 +3528,7 @@ func (x *DeleteAppResponse) String() string {
 func (*DeleteAppResponse) ProtoMessage() {}
 
 func (x *DeleteAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[34]
+	mi := &file_roost_v1_app_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3015,7 +3541,7 @@ func (x *DeleteAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppResponse.ProtoReflect.Descriptor instead.
 func (*DeleteAppResponse) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{34}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DeleteAppResponse) GetRolloutId() string {
@@ -3036,7 +3562,7 @@ type StartAppRequest struct {
 
 func (x *StartAppRequest) Reset() {
 	*x = StartAppRequest{}
-	mi := &file_roost_v1_app_proto_msgTypes[35]
+	mi := &file_roost_v1_app_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3048,7 +3574,7 @@ func (x *StartAppRequest) String() string {
 func (*StartAppRequest) ProtoMessage() {}
 
 func (x *StartAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[35]
+	mi := &file_roost_v1_app_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3061,7 +3587,7 @@ func (x *StartAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartAppRequest.ProtoReflect.Descriptor instead.
 func (*StartAppRequest) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{35}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *StartAppRequest) GetName() string {
@@ -3084,7 +3610,7 @@ type StartAppResponse struct {
 
 func (x *StartAppResponse) Reset() {
 	*x = StartAppResponse{}
-	mi := &file_roost_v1_app_proto_msgTypes[36]
+	mi := &file_roost_v1_app_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3096,7 +3622,7 @@ func (x *StartAppResponse) String() string {
 func (*StartAppResponse) ProtoMessage() {}
 
 func (x *StartAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[36]
+	mi := &file_roost_v1_app_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3109,7 +3635,7 @@ func (x *StartAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartAppResponse.ProtoReflect.Descriptor instead.
 func (*StartAppResponse) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{36}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StartAppResponse) GetApp() *App {
@@ -3137,7 +3663,7 @@ type StopAppRequest struct {
 
 func (x *StopAppRequest) Reset() {
 	*x = StopAppRequest{}
-	mi := &file_roost_v1_app_proto_msgTypes[37]
+	mi := &file_roost_v1_app_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3149,7 +3675,7 @@ func (x *StopAppRequest) String() string {
 func (*StopAppRequest) ProtoMessage() {}
 
 func (x *StopAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[37]
+	mi := &file_roost_v1_app_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3162,7 +3688,7 @@ func (x *StopAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAppRequest.ProtoReflect.Descriptor instead.
 func (*StopAppRequest) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{37}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *StopAppRequest) GetName() string {
@@ -3185,7 +3711,7 @@ type StopAppResponse struct {
 
 func (x *StopAppResponse) Reset() {
 	*x = StopAppResponse{}
-	mi := &file_roost_v1_app_proto_msgTypes[38]
+	mi := &file_roost_v1_app_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3197,7 +3723,7 @@ func (x *StopAppResponse) String() string {
 func (*StopAppResponse) ProtoMessage() {}
 
 func (x *StopAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[38]
+	mi := &file_roost_v1_app_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3210,7 +3736,7 @@ func (x *StopAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopAppResponse.ProtoReflect.Descriptor instead.
 func (*StopAppResponse) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{38}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *StopAppResponse) GetApp() *App {
@@ -3238,7 +3764,7 @@ type RecycleAppRequest struct {
 
 func (x *RecycleAppRequest) Reset() {
 	*x = RecycleAppRequest{}
-	mi := &file_roost_v1_app_proto_msgTypes[39]
+	mi := &file_roost_v1_app_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3250,7 +3776,7 @@ func (x *RecycleAppRequest) String() string {
 func (*RecycleAppRequest) ProtoMessage() {}
 
 func (x *RecycleAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[39]
+	mi := &file_roost_v1_app_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3263,7 +3789,7 @@ func (x *RecycleAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecycleAppRequest.ProtoReflect.Descriptor instead.
 func (*RecycleAppRequest) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{39}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RecycleAppRequest) GetName() string {
@@ -3286,7 +3812,7 @@ type RecycleAppResponse struct {
 
 func (x *RecycleAppResponse) Reset() {
 	*x = RecycleAppResponse{}
-	mi := &file_roost_v1_app_proto_msgTypes[40]
+	mi := &file_roost_v1_app_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3298,7 +3824,7 @@ func (x *RecycleAppResponse) String() string {
 func (*RecycleAppResponse) ProtoMessage() {}
 
 func (x *RecycleAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[40]
+	mi := &file_roost_v1_app_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3311,7 +3837,7 @@ func (x *RecycleAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecycleAppResponse.ProtoReflect.Descriptor instead.
 func (*RecycleAppResponse) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{40}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RecycleAppResponse) GetApp() *App {
@@ -3341,7 +3867,7 @@ type ScaleAppRequest struct {
 
 func (x *ScaleAppRequest) Reset() {
 	*x = ScaleAppRequest{}
-	mi := &file_roost_v1_app_proto_msgTypes[41]
+	mi := &file_roost_v1_app_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3353,7 +3879,7 @@ func (x *ScaleAppRequest) String() string {
 func (*ScaleAppRequest) ProtoMessage() {}
 
 func (x *ScaleAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[41]
+	mi := &file_roost_v1_app_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3366,7 +3892,7 @@ func (x *ScaleAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScaleAppRequest.ProtoReflect.Descriptor instead.
 func (*ScaleAppRequest) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{41}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ScaleAppRequest) GetName() string {
@@ -3396,7 +3922,7 @@ type ScaleAppResponse struct {
 
 func (x *ScaleAppResponse) Reset() {
 	*x = ScaleAppResponse{}
-	mi := &file_roost_v1_app_proto_msgTypes[42]
+	mi := &file_roost_v1_app_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3408,7 +3934,7 @@ func (x *ScaleAppResponse) String() string {
 func (*ScaleAppResponse) ProtoMessage() {}
 
 func (x *ScaleAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[42]
+	mi := &file_roost_v1_app_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3421,7 +3947,7 @@ func (x *ScaleAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScaleAppResponse.ProtoReflect.Descriptor instead.
 func (*ScaleAppResponse) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{42}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ScaleAppResponse) GetApp() *App {
@@ -3452,7 +3978,7 @@ type RollbackAppRequest struct {
 
 func (x *RollbackAppRequest) Reset() {
 	*x = RollbackAppRequest{}
-	mi := &file_roost_v1_app_proto_msgTypes[43]
+	mi := &file_roost_v1_app_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3464,7 +3990,7 @@ func (x *RollbackAppRequest) String() string {
 func (*RollbackAppRequest) ProtoMessage() {}
 
 func (x *RollbackAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[43]
+	mi := &file_roost_v1_app_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3477,7 +4003,7 @@ func (x *RollbackAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackAppRequest.ProtoReflect.Descriptor instead.
 func (*RollbackAppRequest) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{43}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RollbackAppRequest) GetName() string {
@@ -3507,7 +4033,7 @@ type RollbackAppResponse struct {
 
 func (x *RollbackAppResponse) Reset() {
 	*x = RollbackAppResponse{}
-	mi := &file_roost_v1_app_proto_msgTypes[44]
+	mi := &file_roost_v1_app_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3519,7 +4045,7 @@ func (x *RollbackAppResponse) String() string {
 func (*RollbackAppResponse) ProtoMessage() {}
 
 func (x *RollbackAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[44]
+	mi := &file_roost_v1_app_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3532,7 +4058,7 @@ func (x *RollbackAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackAppResponse.ProtoReflect.Descriptor instead.
 func (*RollbackAppResponse) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{44}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RollbackAppResponse) GetApp() *App {
@@ -3543,6 +4069,126 @@ func (x *RollbackAppResponse) GetApp() *App {
 }
 
 func (x *RollbackAppResponse) GetRolloutId() string {
+	if x != nil {
+		return x.RolloutId
+	}
+	return ""
+}
+
+// SetAppOfflineRequest takes an app out of service or puts it back.
+type SetAppOfflineRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the app.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Offline takes it out; false puts it back, unless app_offline.htm keeps it out.
+	Offline bool `protobuf:"varint,2,opt,name=offline,proto3" json:"offline,omitempty"`
+	// Page is the HTML that requests get, at most 1 MiB. Empty: a page of ours.
+	Page          []byte `protobuf:"bytes,3,opt,name=page,proto3" json:"page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetAppOfflineRequest) Reset() {
+	*x = SetAppOfflineRequest{}
+	mi := &file_roost_v1_app_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetAppOfflineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetAppOfflineRequest) ProtoMessage() {}
+
+func (x *SetAppOfflineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_v1_app_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetAppOfflineRequest.ProtoReflect.Descriptor instead.
+func (*SetAppOfflineRequest) Descriptor() ([]byte, []int) {
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *SetAppOfflineRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetAppOfflineRequest) GetOffline() bool {
+	if x != nil {
+		return x.Offline
+	}
+	return false
+}
+
+func (x *SetAppOfflineRequest) GetPage() []byte {
+	if x != nil {
+		return x.Page
+	}
+	return nil
+}
+
+// SetAppOfflineResponse names the rollout.
+type SetAppOfflineResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// App after the write.
+	App *App `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// RolloutId to watch; it completes when no process is left, or when every
+	// proxy knows that the app is back.
+	RolloutId     string `protobuf:"bytes,2,opt,name=rollout_id,json=rolloutId,proto3" json:"rollout_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetAppOfflineResponse) Reset() {
+	*x = SetAppOfflineResponse{}
+	mi := &file_roost_v1_app_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetAppOfflineResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetAppOfflineResponse) ProtoMessage() {}
+
+func (x *SetAppOfflineResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_v1_app_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetAppOfflineResponse.ProtoReflect.Descriptor instead.
+func (*SetAppOfflineResponse) Descriptor() ([]byte, []int) {
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *SetAppOfflineResponse) GetApp() *App {
+	if x != nil {
+		return x.App
+	}
+	return nil
+}
+
+func (x *SetAppOfflineResponse) GetRolloutId() string {
 	if x != nil {
 		return x.RolloutId
 	}
@@ -3560,7 +4206,7 @@ type ListGenerationsRequest struct {
 
 func (x *ListGenerationsRequest) Reset() {
 	*x = ListGenerationsRequest{}
-	mi := &file_roost_v1_app_proto_msgTypes[45]
+	mi := &file_roost_v1_app_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3572,7 +4218,7 @@ func (x *ListGenerationsRequest) String() string {
 func (*ListGenerationsRequest) ProtoMessage() {}
 
 func (x *ListGenerationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[45]
+	mi := &file_roost_v1_app_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3585,7 +4231,7 @@ func (x *ListGenerationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGenerationsRequest.ProtoReflect.Descriptor instead.
 func (*ListGenerationsRequest) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{45}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListGenerationsRequest) GetName() string {
@@ -3606,7 +4252,7 @@ type ListGenerationsResponse struct {
 
 func (x *ListGenerationsResponse) Reset() {
 	*x = ListGenerationsResponse{}
-	mi := &file_roost_v1_app_proto_msgTypes[46]
+	mi := &file_roost_v1_app_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3618,7 +4264,7 @@ func (x *ListGenerationsResponse) String() string {
 func (*ListGenerationsResponse) ProtoMessage() {}
 
 func (x *ListGenerationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[46]
+	mi := &file_roost_v1_app_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3631,7 +4277,7 @@ func (x *ListGenerationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGenerationsResponse.ProtoReflect.Descriptor instead.
 func (*ListGenerationsResponse) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{46}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListGenerationsResponse) GetGenerations() []*Generation {
@@ -3652,7 +4298,7 @@ type WatchRolloutRequest struct {
 
 func (x *WatchRolloutRequest) Reset() {
 	*x = WatchRolloutRequest{}
-	mi := &file_roost_v1_app_proto_msgTypes[47]
+	mi := &file_roost_v1_app_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3664,7 +4310,7 @@ func (x *WatchRolloutRequest) String() string {
 func (*WatchRolloutRequest) ProtoMessage() {}
 
 func (x *WatchRolloutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[47]
+	mi := &file_roost_v1_app_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3677,7 +4323,7 @@ func (x *WatchRolloutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRolloutRequest.ProtoReflect.Descriptor instead.
 func (*WatchRolloutRequest) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{47}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *WatchRolloutRequest) GetRolloutId() string {
@@ -3698,7 +4344,7 @@ type WatchRolloutResponse struct {
 
 func (x *WatchRolloutResponse) Reset() {
 	*x = WatchRolloutResponse{}
-	mi := &file_roost_v1_app_proto_msgTypes[48]
+	mi := &file_roost_v1_app_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3710,7 +4356,7 @@ func (x *WatchRolloutResponse) String() string {
 func (*WatchRolloutResponse) ProtoMessage() {}
 
 func (x *WatchRolloutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_app_proto_msgTypes[48]
+	mi := &file_roost_v1_app_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3723,7 +4369,7 @@ func (x *WatchRolloutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRolloutResponse.ProtoReflect.Descriptor instead.
 func (*WatchRolloutResponse) Descriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{48}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *WatchRolloutResponse) GetRollout() *Rollout {
@@ -3737,7 +4383,7 @@ var File_roost_v1_app_proto protoreflect.FileDescriptor
 
 const file_roost_v1_app_proto_rawDesc = "" +
 	"\n" +
-	"\x12roost/v1/app.proto\x12\broost.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\a\n" +
+	"\x12roost/v1/app.proto\x12\broost.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\b\n" +
 	"\aAppSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\acommand\x18\x02 \x03(\tR\acommand\x12\x10\n" +
@@ -3761,7 +4407,12 @@ const file_roost_v1_app_proto_rawDesc = "" +
 	"\x04idle\x18\x13 \x01(\v2\x0e.roost.v1.IdleR\x04idle\x12.\n" +
 	"\brequests\x18\x14 \x01(\v2\x12.roost.v1.RequestsR\brequests\x12(\n" +
 	"\x06limits\x18\x15 \x01(\v2\x10.roost.v1.LimitsR\x06limits\x12!\n" +
-	"\fredacted_env\x18\x16 \x03(\tR\vredactedEnv\x1a6\n" +
+	"\fredacted_env\x18\x16 \x03(\tR\vredactedEnv\x12(\n" +
+	"\x06preset\x18\x17 \x01(\x0e2\x10.roost.v1.PresetR\x06preset\x12(\n" +
+	"\x06health\x18\x18 \x01(\v2\x10.roost.v1.HealthR\x06health\x12\"\n" +
+	"\x04logs\x18\x19 \x01(\v2\x0e.roost.v1.LogsR\x04logs\x122\n" +
+	"\n" +
+	"error_page\x18\x1a \x01(\v2\x13.roost.v1.ErrorPageR\terrorPage\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -3769,18 +4420,20 @@ const file_roost_v1_app_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\f\n" +
 	"\n" +
-	"_instances\"N\n" +
+	"_instances\"{\n" +
 	"\x05Route\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x1d\n" +
 	"\n" +
-	"strip_path\x18\x03 \x01(\bR\tstripPath\"F\n" +
+	"strip_path\x18\x03 \x01(\bR\tstripPath\x12+\n" +
+	"\x05https\x18\x04 \x01(\x0e2\x15.roost.v1.HttpsPolicyR\x05https\"F\n" +
 	"\x06Listen\x12(\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x14.roost.v1.ListenModeR\x04mode\x12\x12\n" +
-	"\x04port\x18\x02 \x01(\x05R\x04port\"e\n" +
+	"\x04port\x18\x02 \x01(\x05R\x04port\"}\n" +
 	"\x05Start\x12'\n" +
 	"\x04when\x18\x01 \x01(\x0e2\x13.roost.v1.StartWhenR\x04when\x123\n" +
-	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"\xd3\x02\n" +
+	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x16\n" +
+	"\x06warmup\x18\x03 \x01(\tR\x06warmup\"\xd3\x02\n" +
 	"\x05Probe\x12)\n" +
 	"\x04http\x18\x01 \x01(\v2\x13.roost.v1.HttpCheckH\x00R\x04http\x12&\n" +
 	"\x03tcp\x18\x02 \x01(\v2\x12.roost.v1.TcpCheckH\x00R\x03tcp\x12)\n" +
@@ -3789,7 +4442,16 @@ const file_roost_v1_app_proto_rawDesc = "" +
 	"\x06notify\x18\x05 \x01(\v2\x15.roost.v1.NotifyCheckH\x00R\x06notify\x125\n" +
 	"\binterval\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\binterval\x123\n" +
 	"\atimeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\atimeoutB\a\n" +
-	"\x05check\"\xc3\x01\n" +
+	"\x05check\"\xa9\x02\n" +
+	"\x06Health\x12)\n" +
+	"\x04http\x18\x01 \x01(\v2\x13.roost.v1.HttpCheckH\x00R\x04http\x12&\n" +
+	"\x03tcp\x18\x02 \x01(\v2\x12.roost.v1.TcpCheckH\x00R\x03tcp\x12)\n" +
+	"\x04exec\x18\x03 \x01(\v2\x13.roost.v1.ExecCheckH\x00R\x04exec\x125\n" +
+	"\binterval\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\binterval\x123\n" +
+	"\atimeout\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x1f\n" +
+	"\bfailures\x18\x06 \x01(\x05H\x01R\bfailures\x88\x01\x01B\a\n" +
+	"\x05checkB\v\n" +
+	"\t_failures\"\xc3\x01\n" +
 	"\tHttpCheck\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12:\n" +
@@ -3808,17 +4470,25 @@ const file_roost_v1_app_proto_rawDesc = "" +
 	"\x04Stop\x12\x16\n" +
 	"\x06signal\x18\x01 \x01(\tR\x06signal\x123\n" +
 	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12/\n" +
-	"\x05drain\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05drain\"\xfa\x01\n" +
+	"\x05drain\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x05drain\"\xb5\x02\n" +
 	"\aRestart\x12)\n" +
 	"\x04when\x18\x01 \x01(\x0e2\x15.roost.v1.RestartWhenR\x04when\x128\n" +
 	"\x16rapid_fails_per_minute\x18\x02 \x01(\x05H\x00R\x13rapidFailsPerMinute\x88\x01\x01\x123\n" +
 	"\abackoff\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\abackoff\x12:\n" +
 	"\vmax_backoff\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"maxBackoffB\x19\n" +
-	"\x17_rapid_fails_per_minute\"l\n" +
+	"maxBackoff\x129\n" +
+	"\ron_rapid_fail\x18\x05 \x01(\x0e2\x15.roost.v1.OnRapidFailR\vonRapidFailB\x19\n" +
+	"\x17_rapid_fails_per_minute\"\xbb\x02\n" +
 	"\aRecycle\x12\x1d\n" +
 	"\aoverlap\x18\x01 \x01(\bH\x00R\aoverlap\x88\x01\x01\x126\n" +
-	"\tmin_ready\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bminReadyB\n" +
+	"\tmin_ready\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bminReady\x122\n" +
+	"\amax_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06maxAge\x12\x0e\n" +
+	"\x02at\x18\x04 \x03(\tR\x02at\x12!\n" +
+	"\fmax_requests\x18\x05 \x01(\x03R\vmaxRequests\x12\x1d\n" +
+	"\n" +
+	"max_memory\x18\x06 \x01(\x03R\tmaxMemory\x12\x14\n" +
+	"\x05watch\x18\a \x03(\tR\x05watch\x121\n" +
+	"\x06settle\x18\b \x01(\v2\x19.google.protobuf.DurationR\x06settleB\n" +
 	"\n" +
 	"\b_overlap\"7\n" +
 	"\x04Idle\x12/\n" +
@@ -3836,7 +4506,16 @@ const file_roost_v1_app_proto_rawDesc = "" +
 	"\x06nofile\x18\x01 \x01(\x05R\x06nofile\x12\x16\n" +
 	"\x06memory\x18\x02 \x01(\x03R\x06memory\x12\x10\n" +
 	"\x03cpu\x18\x03 \x01(\x01R\x03cpu\x12\x12\n" +
-	"\x04pids\x18\x04 \x01(\x05R\x04pids\"\xec\x03\n" +
+	"\x04pids\x18\x04 \x01(\x05R\x04pids\"r\n" +
+	"\x04Logs\x12\x19\n" +
+	"\bmax_size\x18\x01 \x01(\x03R\amaxSize\x12 \n" +
+	"\tmax_files\x18\x02 \x01(\x05H\x00R\bmaxFiles\x88\x01\x01\x12\x1f\n" +
+	"\vstdout_file\x18\x03 \x01(\tR\n" +
+	"stdoutFileB\f\n" +
+	"\n" +
+	"_max_files\"4\n" +
+	"\tErrorPage\x12'\n" +
+	"\x0fdisable_startup\x18\x01 \x01(\bR\x0edisableStartup\"\xec\x03\n" +
 	"\x03App\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
 	"\x04spec\x18\x02 \x01(\v2\x11.roost.v1.AppSpecR\x04spec\x12-\n" +
@@ -3973,6 +4652,14 @@ const file_roost_v1_app_proto_rawDesc = "" +
 	"\x13RollbackAppResponse\x12\x1f\n" +
 	"\x03app\x18\x01 \x01(\v2\r.roost.v1.AppR\x03app\x12\x1d\n" +
 	"\n" +
+	"rollout_id\x18\x02 \x01(\tR\trolloutId\"X\n" +
+	"\x14SetAppOfflineRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aoffline\x18\x02 \x01(\bR\aoffline\x12\x12\n" +
+	"\x04page\x18\x03 \x01(\fR\x04page\"W\n" +
+	"\x15SetAppOfflineResponse\x12\x1f\n" +
+	"\x03app\x18\x01 \x01(\v2\r.roost.v1.AppR\x03app\x12\x1d\n" +
+	"\n" +
 	"rollout_id\x18\x02 \x01(\tR\trolloutId\",\n" +
 	"\x16ListGenerationsRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"Q\n" +
@@ -3982,7 +4669,14 @@ const file_roost_v1_app_proto_rawDesc = "" +
 	"\n" +
 	"rollout_id\x18\x01 \x01(\tR\trolloutId\"C\n" +
 	"\x14WatchRolloutResponse\x12+\n" +
-	"\arollout\x18\x01 \x01(\v2\x11.roost.v1.RolloutR\arollout*\x7f\n" +
+	"\arollout\x18\x01 \x01(\v2\x11.roost.v1.RolloutR\arollout*7\n" +
+	"\x06Preset\x12\x16\n" +
+	"\x12PRESET_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11PRESET_ASPNETCORE\x10\x01*]\n" +
+	"\vHttpsPolicy\x12\x1c\n" +
+	"\x18HTTPS_POLICY_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15HTTPS_POLICY_REDIRECT\x10\x01\x12\x15\n" +
+	"\x11HTTPS_POLICY_ONLY\x10\x02*\x7f\n" +
 	"\n" +
 	"ListenMode\x12\x1b\n" +
 	"\x17LISTEN_MODE_UNSPECIFIED\x10\x00\x12\x14\n" +
@@ -4000,11 +4694,15 @@ const file_roost_v1_app_proto_rawDesc = "" +
 	"\x13RESTART_WHEN_ALWAYS\x10\x01\x12\x1b\n" +
 	"\x17RESTART_WHEN_ON_FAILURE\x10\x02\x12\x1b\n" +
 	"\x17RESTART_WHEN_ON_REQUEST\x10\x03\x12\x16\n" +
-	"\x12RESTART_WHEN_NEVER\x10\x04*j\n" +
+	"\x12RESTART_WHEN_NEVER\x10\x04*\\\n" +
+	"\vOnRapidFail\x12\x1d\n" +
+	"\x19ON_RAPID_FAIL_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12ON_RAPID_FAIL_WAIT\x10\x01\x12\x16\n" +
+	"\x12ON_RAPID_FAIL_STOP\x10\x02*j\n" +
 	"\x0eWebSocketDrain\x12 \n" +
 	"\x1cWEB_SOCKET_DRAIN_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16WEB_SOCKET_DRAIN_DRAIN\x10\x01\x12\x1a\n" +
-	"\x16WEB_SOCKET_DRAIN_CLOSE\x10\x02*\xc4\x01\n" +
+	"\x16WEB_SOCKET_DRAIN_CLOSE\x10\x02*\xdb\x01\n" +
 	"\bAppState\x12\x19\n" +
 	"\x15APP_STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eAPP_STATE_IDLE\x10\x01\x12\x16\n" +
@@ -4013,7 +4711,8 @@ const file_roost_v1_app_proto_rawDesc = "" +
 	"\x12APP_STATE_DEGRADED\x10\x04\x12\x15\n" +
 	"\x11APP_STATE_STOPPED\x10\x05\x12\x15\n" +
 	"\x11APP_STATE_BLOCKED\x10\x06\x12\x14\n" +
-	"\x10APP_STATE_FAILED\x10\a*\xbb\x01\n" +
+	"\x10APP_STATE_FAILED\x10\a\x12\x15\n" +
+	"\x11APP_STATE_OFFLINE\x10\b*\xbb\x01\n" +
 	"\fRolloutPhase\x12\x1d\n" +
 	"\x19ROLLOUT_PHASE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ROLLOUT_PHASE_PENDING\x10\x01\x12\x1d\n" +
@@ -4026,7 +4725,7 @@ const file_roost_v1_app_proto_rawDesc = "" +
 	"\x14APPLY_ACTION_CREATED\x10\x01\x12\x1a\n" +
 	"\x16APPLY_ACTION_UNCHANGED\x10\x02\x12\x18\n" +
 	"\x14APPLY_ACTION_UPDATED\x10\x03\x12\x18\n" +
-	"\x14APPLY_ACTION_DELETED\x10\x042\xe4\x06\n" +
+	"\x14APPLY_ACTION_DELETED\x10\x042\xb6\a\n" +
 	"\n" +
 	"AppService\x12D\n" +
 	"\tApplyApps\x12\x1a.roost.v1.ApplyAppsRequest\x1a\x1b.roost.v1.ApplyAppsResponse\x12;\n" +
@@ -4039,7 +4738,8 @@ const file_roost_v1_app_proto_rawDesc = "" +
 	"\n" +
 	"RecycleApp\x12\x1b.roost.v1.RecycleAppRequest\x1a\x1c.roost.v1.RecycleAppResponse\x12A\n" +
 	"\bScaleApp\x12\x19.roost.v1.ScaleAppRequest\x1a\x1a.roost.v1.ScaleAppResponse\x12J\n" +
-	"\vRollbackApp\x12\x1c.roost.v1.RollbackAppRequest\x1a\x1d.roost.v1.RollbackAppResponse\x12V\n" +
+	"\vRollbackApp\x12\x1c.roost.v1.RollbackAppRequest\x1a\x1d.roost.v1.RollbackAppResponse\x12P\n" +
+	"\rSetAppOffline\x12\x1e.roost.v1.SetAppOfflineRequest\x1a\x1f.roost.v1.SetAppOfflineResponse\x12V\n" +
 	"\x0fListGenerations\x12 .roost.v1.ListGenerationsRequest\x1a!.roost.v1.ListGenerationsResponse\x12O\n" +
 	"\fWatchRollout\x12\x1d.roost.v1.WatchRolloutRequest\x1a\x1e.roost.v1.WatchRolloutResponse0\x01B.Z,github.com/roostd/roost/gen/roost/v1;roostv1b\x06proto3"
 
@@ -4055,167 +4755,191 @@ func file_roost_v1_app_proto_rawDescGZIP() []byte {
 	return file_roost_v1_app_proto_rawDescData
 }
 
-var file_roost_v1_app_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_roost_v1_app_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_roost_v1_app_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
+var file_roost_v1_app_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_roost_v1_app_proto_goTypes = []any{
-	(ListenMode)(0),                 // 0: roost.v1.ListenMode
-	(StartWhen)(0),                  // 1: roost.v1.StartWhen
-	(RestartWhen)(0),                // 2: roost.v1.RestartWhen
-	(WebSocketDrain)(0),             // 3: roost.v1.WebSocketDrain
-	(AppState)(0),                   // 4: roost.v1.AppState
-	(RolloutPhase)(0),               // 5: roost.v1.RolloutPhase
-	(ApplyAction)(0),                // 6: roost.v1.ApplyAction
-	(*AppSpec)(nil),                 // 7: roost.v1.AppSpec
-	(*Route)(nil),                   // 8: roost.v1.Route
-	(*Listen)(nil),                  // 9: roost.v1.Listen
-	(*Start)(nil),                   // 10: roost.v1.Start
-	(*Probe)(nil),                   // 11: roost.v1.Probe
-	(*HttpCheck)(nil),               // 12: roost.v1.HttpCheck
-	(*TcpCheck)(nil),                // 13: roost.v1.TcpCheck
-	(*ExecCheck)(nil),               // 14: roost.v1.ExecCheck
-	(*LogCheck)(nil),                // 15: roost.v1.LogCheck
-	(*NotifyCheck)(nil),             // 16: roost.v1.NotifyCheck
-	(*Stop)(nil),                    // 17: roost.v1.Stop
-	(*Restart)(nil),                 // 18: roost.v1.Restart
-	(*Recycle)(nil),                 // 19: roost.v1.Recycle
-	(*Idle)(nil),                    // 20: roost.v1.Idle
-	(*Requests)(nil),                // 21: roost.v1.Requests
-	(*Limits)(nil),                  // 22: roost.v1.Limits
-	(*App)(nil),                     // 23: roost.v1.App
-	(*Condition)(nil),               // 24: roost.v1.Condition
-	(*Rollout)(nil),                 // 25: roost.v1.Rollout
-	(*Generation)(nil),              // 26: roost.v1.Generation
-	(*ApplyAppsRequest)(nil),        // 27: roost.v1.ApplyAppsRequest
-	(*ApplyResult)(nil),             // 28: roost.v1.ApplyResult
-	(*FieldWarning)(nil),            // 29: roost.v1.FieldWarning
-	(*ApplyAppsResponse)(nil),       // 30: roost.v1.ApplyAppsResponse
-	(*GetAppRequest)(nil),           // 31: roost.v1.GetAppRequest
-	(*GetAppResponse)(nil),          // 32: roost.v1.GetAppResponse
-	(*ListAppsRequest)(nil),         // 33: roost.v1.ListAppsRequest
-	(*ListAppsResponse)(nil),        // 34: roost.v1.ListAppsResponse
-	(*WatchAppsRequest)(nil),        // 35: roost.v1.WatchAppsRequest
-	(*WatchAppsResponse)(nil),       // 36: roost.v1.WatchAppsResponse
-	(*AppsSnapshot)(nil),            // 37: roost.v1.AppsSnapshot
-	(*AppsDelta)(nil),               // 38: roost.v1.AppsDelta
-	(*Heartbeat)(nil),               // 39: roost.v1.Heartbeat
-	(*DeleteAppRequest)(nil),        // 40: roost.v1.DeleteAppRequest
-	(*DeleteAppResponse)(nil),       // 41: roost.v1.DeleteAppResponse
-	(*StartAppRequest)(nil),         // 42: roost.v1.StartAppRequest
-	(*StartAppResponse)(nil),        // 43: roost.v1.StartAppResponse
-	(*StopAppRequest)(nil),          // 44: roost.v1.StopAppRequest
-	(*StopAppResponse)(nil),         // 45: roost.v1.StopAppResponse
-	(*RecycleAppRequest)(nil),       // 46: roost.v1.RecycleAppRequest
-	(*RecycleAppResponse)(nil),      // 47: roost.v1.RecycleAppResponse
-	(*ScaleAppRequest)(nil),         // 48: roost.v1.ScaleAppRequest
-	(*ScaleAppResponse)(nil),        // 49: roost.v1.ScaleAppResponse
-	(*RollbackAppRequest)(nil),      // 50: roost.v1.RollbackAppRequest
-	(*RollbackAppResponse)(nil),     // 51: roost.v1.RollbackAppResponse
-	(*ListGenerationsRequest)(nil),  // 52: roost.v1.ListGenerationsRequest
-	(*ListGenerationsResponse)(nil), // 53: roost.v1.ListGenerationsResponse
-	(*WatchRolloutRequest)(nil),     // 54: roost.v1.WatchRolloutRequest
-	(*WatchRolloutResponse)(nil),    // 55: roost.v1.WatchRolloutResponse
-	nil,                             // 56: roost.v1.AppSpec.EnvEntry
-	nil,                             // 57: roost.v1.AppSpec.LabelsEntry
-	nil,                             // 58: roost.v1.HttpCheck.HeadersEntry
-	nil,                             // 59: roost.v1.ApplyAppsRequest.EtagsEntry
-	(*durationpb.Duration)(nil),     // 60: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),   // 61: google.protobuf.Timestamp
+	(Preset)(0),                     // 0: roost.v1.Preset
+	(HttpsPolicy)(0),                // 1: roost.v1.HttpsPolicy
+	(ListenMode)(0),                 // 2: roost.v1.ListenMode
+	(StartWhen)(0),                  // 3: roost.v1.StartWhen
+	(RestartWhen)(0),                // 4: roost.v1.RestartWhen
+	(OnRapidFail)(0),                // 5: roost.v1.OnRapidFail
+	(WebSocketDrain)(0),             // 6: roost.v1.WebSocketDrain
+	(AppState)(0),                   // 7: roost.v1.AppState
+	(RolloutPhase)(0),               // 8: roost.v1.RolloutPhase
+	(ApplyAction)(0),                // 9: roost.v1.ApplyAction
+	(*AppSpec)(nil),                 // 10: roost.v1.AppSpec
+	(*Route)(nil),                   // 11: roost.v1.Route
+	(*Listen)(nil),                  // 12: roost.v1.Listen
+	(*Start)(nil),                   // 13: roost.v1.Start
+	(*Probe)(nil),                   // 14: roost.v1.Probe
+	(*Health)(nil),                  // 15: roost.v1.Health
+	(*HttpCheck)(nil),               // 16: roost.v1.HttpCheck
+	(*TcpCheck)(nil),                // 17: roost.v1.TcpCheck
+	(*ExecCheck)(nil),               // 18: roost.v1.ExecCheck
+	(*LogCheck)(nil),                // 19: roost.v1.LogCheck
+	(*NotifyCheck)(nil),             // 20: roost.v1.NotifyCheck
+	(*Stop)(nil),                    // 21: roost.v1.Stop
+	(*Restart)(nil),                 // 22: roost.v1.Restart
+	(*Recycle)(nil),                 // 23: roost.v1.Recycle
+	(*Idle)(nil),                    // 24: roost.v1.Idle
+	(*Requests)(nil),                // 25: roost.v1.Requests
+	(*Limits)(nil),                  // 26: roost.v1.Limits
+	(*Logs)(nil),                    // 27: roost.v1.Logs
+	(*ErrorPage)(nil),               // 28: roost.v1.ErrorPage
+	(*App)(nil),                     // 29: roost.v1.App
+	(*Condition)(nil),               // 30: roost.v1.Condition
+	(*Rollout)(nil),                 // 31: roost.v1.Rollout
+	(*Generation)(nil),              // 32: roost.v1.Generation
+	(*ApplyAppsRequest)(nil),        // 33: roost.v1.ApplyAppsRequest
+	(*ApplyResult)(nil),             // 34: roost.v1.ApplyResult
+	(*FieldWarning)(nil),            // 35: roost.v1.FieldWarning
+	(*ApplyAppsResponse)(nil),       // 36: roost.v1.ApplyAppsResponse
+	(*GetAppRequest)(nil),           // 37: roost.v1.GetAppRequest
+	(*GetAppResponse)(nil),          // 38: roost.v1.GetAppResponse
+	(*ListAppsRequest)(nil),         // 39: roost.v1.ListAppsRequest
+	(*ListAppsResponse)(nil),        // 40: roost.v1.ListAppsResponse
+	(*WatchAppsRequest)(nil),        // 41: roost.v1.WatchAppsRequest
+	(*WatchAppsResponse)(nil),       // 42: roost.v1.WatchAppsResponse
+	(*AppsSnapshot)(nil),            // 43: roost.v1.AppsSnapshot
+	(*AppsDelta)(nil),               // 44: roost.v1.AppsDelta
+	(*Heartbeat)(nil),               // 45: roost.v1.Heartbeat
+	(*DeleteAppRequest)(nil),        // 46: roost.v1.DeleteAppRequest
+	(*DeleteAppResponse)(nil),       // 47: roost.v1.DeleteAppResponse
+	(*StartAppRequest)(nil),         // 48: roost.v1.StartAppRequest
+	(*StartAppResponse)(nil),        // 49: roost.v1.StartAppResponse
+	(*StopAppRequest)(nil),          // 50: roost.v1.StopAppRequest
+	(*StopAppResponse)(nil),         // 51: roost.v1.StopAppResponse
+	(*RecycleAppRequest)(nil),       // 52: roost.v1.RecycleAppRequest
+	(*RecycleAppResponse)(nil),      // 53: roost.v1.RecycleAppResponse
+	(*ScaleAppRequest)(nil),         // 54: roost.v1.ScaleAppRequest
+	(*ScaleAppResponse)(nil),        // 55: roost.v1.ScaleAppResponse
+	(*RollbackAppRequest)(nil),      // 56: roost.v1.RollbackAppRequest
+	(*RollbackAppResponse)(nil),     // 57: roost.v1.RollbackAppResponse
+	(*SetAppOfflineRequest)(nil),    // 58: roost.v1.SetAppOfflineRequest
+	(*SetAppOfflineResponse)(nil),   // 59: roost.v1.SetAppOfflineResponse
+	(*ListGenerationsRequest)(nil),  // 60: roost.v1.ListGenerationsRequest
+	(*ListGenerationsResponse)(nil), // 61: roost.v1.ListGenerationsResponse
+	(*WatchRolloutRequest)(nil),     // 62: roost.v1.WatchRolloutRequest
+	(*WatchRolloutResponse)(nil),    // 63: roost.v1.WatchRolloutResponse
+	nil,                             // 64: roost.v1.AppSpec.EnvEntry
+	nil,                             // 65: roost.v1.AppSpec.LabelsEntry
+	nil,                             // 66: roost.v1.HttpCheck.HeadersEntry
+	nil,                             // 67: roost.v1.ApplyAppsRequest.EtagsEntry
+	(*durationpb.Duration)(nil),     // 68: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),   // 69: google.protobuf.Timestamp
 }
 var file_roost_v1_app_proto_depIdxs = []int32{
-	56, // 0: roost.v1.AppSpec.env:type_name -> roost.v1.AppSpec.EnvEntry
-	57, // 1: roost.v1.AppSpec.labels:type_name -> roost.v1.AppSpec.LabelsEntry
-	8,  // 2: roost.v1.AppSpec.routes:type_name -> roost.v1.Route
-	9,  // 3: roost.v1.AppSpec.listen:type_name -> roost.v1.Listen
-	10, // 4: roost.v1.AppSpec.start:type_name -> roost.v1.Start
-	11, // 5: roost.v1.AppSpec.ready:type_name -> roost.v1.Probe
-	17, // 6: roost.v1.AppSpec.stop:type_name -> roost.v1.Stop
-	18, // 7: roost.v1.AppSpec.restart:type_name -> roost.v1.Restart
-	19, // 8: roost.v1.AppSpec.recycle:type_name -> roost.v1.Recycle
-	20, // 9: roost.v1.AppSpec.idle:type_name -> roost.v1.Idle
-	21, // 10: roost.v1.AppSpec.requests:type_name -> roost.v1.Requests
-	22, // 11: roost.v1.AppSpec.limits:type_name -> roost.v1.Limits
-	0,  // 12: roost.v1.Listen.mode:type_name -> roost.v1.ListenMode
-	1,  // 13: roost.v1.Start.when:type_name -> roost.v1.StartWhen
-	60, // 14: roost.v1.Start.timeout:type_name -> google.protobuf.Duration
-	12, // 15: roost.v1.Probe.http:type_name -> roost.v1.HttpCheck
-	13, // 16: roost.v1.Probe.tcp:type_name -> roost.v1.TcpCheck
-	14, // 17: roost.v1.Probe.exec:type_name -> roost.v1.ExecCheck
-	15, // 18: roost.v1.Probe.log:type_name -> roost.v1.LogCheck
-	16, // 19: roost.v1.Probe.notify:type_name -> roost.v1.NotifyCheck
-	60, // 20: roost.v1.Probe.interval:type_name -> google.protobuf.Duration
-	60, // 21: roost.v1.Probe.timeout:type_name -> google.protobuf.Duration
-	58, // 22: roost.v1.HttpCheck.headers:type_name -> roost.v1.HttpCheck.HeadersEntry
-	60, // 23: roost.v1.Stop.timeout:type_name -> google.protobuf.Duration
-	60, // 24: roost.v1.Stop.drain:type_name -> google.protobuf.Duration
-	2,  // 25: roost.v1.Restart.when:type_name -> roost.v1.RestartWhen
-	60, // 26: roost.v1.Restart.backoff:type_name -> google.protobuf.Duration
-	60, // 27: roost.v1.Restart.max_backoff:type_name -> google.protobuf.Duration
-	60, // 28: roost.v1.Recycle.min_ready:type_name -> google.protobuf.Duration
-	60, // 29: roost.v1.Idle.after:type_name -> google.protobuf.Duration
-	60, // 30: roost.v1.Requests.timeout:type_name -> google.protobuf.Duration
-	60, // 31: roost.v1.Requests.queue_timeout:type_name -> google.protobuf.Duration
-	3,  // 32: roost.v1.Requests.websockets:type_name -> roost.v1.WebSocketDrain
-	7,  // 33: roost.v1.App.spec:type_name -> roost.v1.AppSpec
-	4,  // 34: roost.v1.App.state:type_name -> roost.v1.AppState
-	24, // 35: roost.v1.App.conditions:type_name -> roost.v1.Condition
-	25, // 36: roost.v1.App.rollout:type_name -> roost.v1.Rollout
-	61, // 37: roost.v1.App.retry_time:type_name -> google.protobuf.Timestamp
-	61, // 38: roost.v1.Condition.time:type_name -> google.protobuf.Timestamp
-	5,  // 39: roost.v1.Rollout.phase:type_name -> roost.v1.RolloutPhase
-	61, // 40: roost.v1.Rollout.start_time:type_name -> google.protobuf.Timestamp
-	61, // 41: roost.v1.Rollout.end_time:type_name -> google.protobuf.Timestamp
-	7,  // 42: roost.v1.Generation.spec:type_name -> roost.v1.AppSpec
-	61, // 43: roost.v1.Generation.time:type_name -> google.protobuf.Timestamp
-	5,  // 44: roost.v1.Generation.outcome:type_name -> roost.v1.RolloutPhase
-	7,  // 45: roost.v1.ApplyAppsRequest.specs:type_name -> roost.v1.AppSpec
-	59, // 46: roost.v1.ApplyAppsRequest.etags:type_name -> roost.v1.ApplyAppsRequest.EtagsEntry
-	6,  // 47: roost.v1.ApplyResult.action:type_name -> roost.v1.ApplyAction
-	23, // 48: roost.v1.ApplyResult.app:type_name -> roost.v1.App
-	29, // 49: roost.v1.ApplyResult.warnings:type_name -> roost.v1.FieldWarning
-	28, // 50: roost.v1.ApplyAppsResponse.results:type_name -> roost.v1.ApplyResult
-	23, // 51: roost.v1.GetAppResponse.app:type_name -> roost.v1.App
-	23, // 52: roost.v1.ListAppsResponse.apps:type_name -> roost.v1.App
-	37, // 53: roost.v1.WatchAppsResponse.snapshot:type_name -> roost.v1.AppsSnapshot
-	38, // 54: roost.v1.WatchAppsResponse.delta:type_name -> roost.v1.AppsDelta
-	39, // 55: roost.v1.WatchAppsResponse.heartbeat:type_name -> roost.v1.Heartbeat
-	23, // 56: roost.v1.AppsSnapshot.apps:type_name -> roost.v1.App
-	23, // 57: roost.v1.AppsDelta.upserts:type_name -> roost.v1.App
-	23, // 58: roost.v1.StartAppResponse.app:type_name -> roost.v1.App
-	23, // 59: roost.v1.StopAppResponse.app:type_name -> roost.v1.App
-	23, // 60: roost.v1.RecycleAppResponse.app:type_name -> roost.v1.App
-	23, // 61: roost.v1.ScaleAppResponse.app:type_name -> roost.v1.App
-	23, // 62: roost.v1.RollbackAppResponse.app:type_name -> roost.v1.App
-	26, // 63: roost.v1.ListGenerationsResponse.generations:type_name -> roost.v1.Generation
-	25, // 64: roost.v1.WatchRolloutResponse.rollout:type_name -> roost.v1.Rollout
-	27, // 65: roost.v1.AppService.ApplyApps:input_type -> roost.v1.ApplyAppsRequest
-	31, // 66: roost.v1.AppService.GetApp:input_type -> roost.v1.GetAppRequest
-	33, // 67: roost.v1.AppService.ListApps:input_type -> roost.v1.ListAppsRequest
-	35, // 68: roost.v1.AppService.WatchApps:input_type -> roost.v1.WatchAppsRequest
-	40, // 69: roost.v1.AppService.DeleteApp:input_type -> roost.v1.DeleteAppRequest
-	42, // 70: roost.v1.AppService.StartApp:input_type -> roost.v1.StartAppRequest
-	44, // 71: roost.v1.AppService.StopApp:input_type -> roost.v1.StopAppRequest
-	46, // 72: roost.v1.AppService.RecycleApp:input_type -> roost.v1.RecycleAppRequest
-	48, // 73: roost.v1.AppService.ScaleApp:input_type -> roost.v1.ScaleAppRequest
-	50, // 74: roost.v1.AppService.RollbackApp:input_type -> roost.v1.RollbackAppRequest
-	52, // 75: roost.v1.AppService.ListGenerations:input_type -> roost.v1.ListGenerationsRequest
-	54, // 76: roost.v1.AppService.WatchRollout:input_type -> roost.v1.WatchRolloutRequest
-	30, // 77: roost.v1.AppService.ApplyApps:output_type -> roost.v1.ApplyAppsResponse
-	32, // 78: roost.v1.AppService.GetApp:output_type -> roost.v1.GetAppResponse
-	34, // 79: roost.v1.AppService.ListApps:output_type -> roost.v1.ListAppsResponse
-	36, // 80: roost.v1.AppService.WatchApps:output_type -> roost.v1.WatchAppsResponse
-	41, // 81: roost.v1.AppService.DeleteApp:output_type -> roost.v1.DeleteAppResponse
-	43, // 82: roost.v1.AppService.StartApp:output_type -> roost.v1.StartAppResponse
-	45, // 83: roost.v1.AppService.StopApp:output_type -> roost.v1.StopAppResponse
-	47, // 84: roost.v1.AppService.RecycleApp:output_type -> roost.v1.RecycleAppResponse
-	49, // 85: roost.v1.AppService.ScaleApp:output_type -> roost.v1.ScaleAppResponse
-	51, // 86: roost.v1.AppService.RollbackApp:output_type -> roost.v1.RollbackAppResponse
-	53, // 87: roost.v1.AppService.ListGenerations:output_type -> roost.v1.ListGenerationsResponse
-	55, // 88: roost.v1.AppService.WatchRollout:output_type -> roost.v1.WatchRolloutResponse
-	77, // [77:89] is the sub-list for method output_type
-	65, // [65:77] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	64, // 0: roost.v1.AppSpec.env:type_name -> roost.v1.AppSpec.EnvEntry
+	65, // 1: roost.v1.AppSpec.labels:type_name -> roost.v1.AppSpec.LabelsEntry
+	11, // 2: roost.v1.AppSpec.routes:type_name -> roost.v1.Route
+	12, // 3: roost.v1.AppSpec.listen:type_name -> roost.v1.Listen
+	13, // 4: roost.v1.AppSpec.start:type_name -> roost.v1.Start
+	14, // 5: roost.v1.AppSpec.ready:type_name -> roost.v1.Probe
+	21, // 6: roost.v1.AppSpec.stop:type_name -> roost.v1.Stop
+	22, // 7: roost.v1.AppSpec.restart:type_name -> roost.v1.Restart
+	23, // 8: roost.v1.AppSpec.recycle:type_name -> roost.v1.Recycle
+	24, // 9: roost.v1.AppSpec.idle:type_name -> roost.v1.Idle
+	25, // 10: roost.v1.AppSpec.requests:type_name -> roost.v1.Requests
+	26, // 11: roost.v1.AppSpec.limits:type_name -> roost.v1.Limits
+	0,  // 12: roost.v1.AppSpec.preset:type_name -> roost.v1.Preset
+	15, // 13: roost.v1.AppSpec.health:type_name -> roost.v1.Health
+	27, // 14: roost.v1.AppSpec.logs:type_name -> roost.v1.Logs
+	28, // 15: roost.v1.AppSpec.error_page:type_name -> roost.v1.ErrorPage
+	1,  // 16: roost.v1.Route.https:type_name -> roost.v1.HttpsPolicy
+	2,  // 17: roost.v1.Listen.mode:type_name -> roost.v1.ListenMode
+	3,  // 18: roost.v1.Start.when:type_name -> roost.v1.StartWhen
+	68, // 19: roost.v1.Start.timeout:type_name -> google.protobuf.Duration
+	16, // 20: roost.v1.Probe.http:type_name -> roost.v1.HttpCheck
+	17, // 21: roost.v1.Probe.tcp:type_name -> roost.v1.TcpCheck
+	18, // 22: roost.v1.Probe.exec:type_name -> roost.v1.ExecCheck
+	19, // 23: roost.v1.Probe.log:type_name -> roost.v1.LogCheck
+	20, // 24: roost.v1.Probe.notify:type_name -> roost.v1.NotifyCheck
+	68, // 25: roost.v1.Probe.interval:type_name -> google.protobuf.Duration
+	68, // 26: roost.v1.Probe.timeout:type_name -> google.protobuf.Duration
+	16, // 27: roost.v1.Health.http:type_name -> roost.v1.HttpCheck
+	17, // 28: roost.v1.Health.tcp:type_name -> roost.v1.TcpCheck
+	18, // 29: roost.v1.Health.exec:type_name -> roost.v1.ExecCheck
+	68, // 30: roost.v1.Health.interval:type_name -> google.protobuf.Duration
+	68, // 31: roost.v1.Health.timeout:type_name -> google.protobuf.Duration
+	66, // 32: roost.v1.HttpCheck.headers:type_name -> roost.v1.HttpCheck.HeadersEntry
+	68, // 33: roost.v1.Stop.timeout:type_name -> google.protobuf.Duration
+	68, // 34: roost.v1.Stop.drain:type_name -> google.protobuf.Duration
+	4,  // 35: roost.v1.Restart.when:type_name -> roost.v1.RestartWhen
+	68, // 36: roost.v1.Restart.backoff:type_name -> google.protobuf.Duration
+	68, // 37: roost.v1.Restart.max_backoff:type_name -> google.protobuf.Duration
+	5,  // 38: roost.v1.Restart.on_rapid_fail:type_name -> roost.v1.OnRapidFail
+	68, // 39: roost.v1.Recycle.min_ready:type_name -> google.protobuf.Duration
+	68, // 40: roost.v1.Recycle.max_age:type_name -> google.protobuf.Duration
+	68, // 41: roost.v1.Recycle.settle:type_name -> google.protobuf.Duration
+	68, // 42: roost.v1.Idle.after:type_name -> google.protobuf.Duration
+	68, // 43: roost.v1.Requests.timeout:type_name -> google.protobuf.Duration
+	68, // 44: roost.v1.Requests.queue_timeout:type_name -> google.protobuf.Duration
+	6,  // 45: roost.v1.Requests.websockets:type_name -> roost.v1.WebSocketDrain
+	10, // 46: roost.v1.App.spec:type_name -> roost.v1.AppSpec
+	7,  // 47: roost.v1.App.state:type_name -> roost.v1.AppState
+	30, // 48: roost.v1.App.conditions:type_name -> roost.v1.Condition
+	31, // 49: roost.v1.App.rollout:type_name -> roost.v1.Rollout
+	69, // 50: roost.v1.App.retry_time:type_name -> google.protobuf.Timestamp
+	69, // 51: roost.v1.Condition.time:type_name -> google.protobuf.Timestamp
+	8,  // 52: roost.v1.Rollout.phase:type_name -> roost.v1.RolloutPhase
+	69, // 53: roost.v1.Rollout.start_time:type_name -> google.protobuf.Timestamp
+	69, // 54: roost.v1.Rollout.end_time:type_name -> google.protobuf.Timestamp
+	10, // 55: roost.v1.Generation.spec:type_name -> roost.v1.AppSpec
+	69, // 56: roost.v1.Generation.time:type_name -> google.protobuf.Timestamp
+	8,  // 57: roost.v1.Generation.outcome:type_name -> roost.v1.RolloutPhase
+	10, // 58: roost.v1.ApplyAppsRequest.specs:type_name -> roost.v1.AppSpec
+	67, // 59: roost.v1.ApplyAppsRequest.etags:type_name -> roost.v1.ApplyAppsRequest.EtagsEntry
+	9,  // 60: roost.v1.ApplyResult.action:type_name -> roost.v1.ApplyAction
+	29, // 61: roost.v1.ApplyResult.app:type_name -> roost.v1.App
+	35, // 62: roost.v1.ApplyResult.warnings:type_name -> roost.v1.FieldWarning
+	34, // 63: roost.v1.ApplyAppsResponse.results:type_name -> roost.v1.ApplyResult
+	29, // 64: roost.v1.GetAppResponse.app:type_name -> roost.v1.App
+	29, // 65: roost.v1.ListAppsResponse.apps:type_name -> roost.v1.App
+	43, // 66: roost.v1.WatchAppsResponse.snapshot:type_name -> roost.v1.AppsSnapshot
+	44, // 67: roost.v1.WatchAppsResponse.delta:type_name -> roost.v1.AppsDelta
+	45, // 68: roost.v1.WatchAppsResponse.heartbeat:type_name -> roost.v1.Heartbeat
+	29, // 69: roost.v1.AppsSnapshot.apps:type_name -> roost.v1.App
+	29, // 70: roost.v1.AppsDelta.upserts:type_name -> roost.v1.App
+	29, // 71: roost.v1.StartAppResponse.app:type_name -> roost.v1.App
+	29, // 72: roost.v1.StopAppResponse.app:type_name -> roost.v1.App
+	29, // 73: roost.v1.RecycleAppResponse.app:type_name -> roost.v1.App
+	29, // 74: roost.v1.ScaleAppResponse.app:type_name -> roost.v1.App
+	29, // 75: roost.v1.RollbackAppResponse.app:type_name -> roost.v1.App
+	29, // 76: roost.v1.SetAppOfflineResponse.app:type_name -> roost.v1.App
+	32, // 77: roost.v1.ListGenerationsResponse.generations:type_name -> roost.v1.Generation
+	31, // 78: roost.v1.WatchRolloutResponse.rollout:type_name -> roost.v1.Rollout
+	33, // 79: roost.v1.AppService.ApplyApps:input_type -> roost.v1.ApplyAppsRequest
+	37, // 80: roost.v1.AppService.GetApp:input_type -> roost.v1.GetAppRequest
+	39, // 81: roost.v1.AppService.ListApps:input_type -> roost.v1.ListAppsRequest
+	41, // 82: roost.v1.AppService.WatchApps:input_type -> roost.v1.WatchAppsRequest
+	46, // 83: roost.v1.AppService.DeleteApp:input_type -> roost.v1.DeleteAppRequest
+	48, // 84: roost.v1.AppService.StartApp:input_type -> roost.v1.StartAppRequest
+	50, // 85: roost.v1.AppService.StopApp:input_type -> roost.v1.StopAppRequest
+	52, // 86: roost.v1.AppService.RecycleApp:input_type -> roost.v1.RecycleAppRequest
+	54, // 87: roost.v1.AppService.ScaleApp:input_type -> roost.v1.ScaleAppRequest
+	56, // 88: roost.v1.AppService.RollbackApp:input_type -> roost.v1.RollbackAppRequest
+	58, // 89: roost.v1.AppService.SetAppOffline:input_type -> roost.v1.SetAppOfflineRequest
+	60, // 90: roost.v1.AppService.ListGenerations:input_type -> roost.v1.ListGenerationsRequest
+	62, // 91: roost.v1.AppService.WatchRollout:input_type -> roost.v1.WatchRolloutRequest
+	36, // 92: roost.v1.AppService.ApplyApps:output_type -> roost.v1.ApplyAppsResponse
+	38, // 93: roost.v1.AppService.GetApp:output_type -> roost.v1.GetAppResponse
+	40, // 94: roost.v1.AppService.ListApps:output_type -> roost.v1.ListAppsResponse
+	42, // 95: roost.v1.AppService.WatchApps:output_type -> roost.v1.WatchAppsResponse
+	47, // 96: roost.v1.AppService.DeleteApp:output_type -> roost.v1.DeleteAppResponse
+	49, // 97: roost.v1.AppService.StartApp:output_type -> roost.v1.StartAppResponse
+	51, // 98: roost.v1.AppService.StopApp:output_type -> roost.v1.StopAppResponse
+	53, // 99: roost.v1.AppService.RecycleApp:output_type -> roost.v1.RecycleAppResponse
+	55, // 100: roost.v1.AppService.ScaleApp:output_type -> roost.v1.ScaleAppResponse
+	57, // 101: roost.v1.AppService.RollbackApp:output_type -> roost.v1.RollbackAppResponse
+	59, // 102: roost.v1.AppService.SetAppOffline:output_type -> roost.v1.SetAppOfflineResponse
+	61, // 103: roost.v1.AppService.ListGenerations:output_type -> roost.v1.ListGenerationsResponse
+	63, // 104: roost.v1.AppService.WatchRollout:output_type -> roost.v1.WatchRolloutResponse
+	92, // [92:105] is the sub-list for method output_type
+	79, // [79:92] is the sub-list for method input_type
+	79, // [79:79] is the sub-list for extension type_name
+	79, // [79:79] is the sub-list for extension extendee
+	0,  // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_roost_v1_app_proto_init() }
@@ -4231,10 +4955,16 @@ func file_roost_v1_app_proto_init() {
 		(*Probe_Log)(nil),
 		(*Probe_Notify)(nil),
 	}
-	file_roost_v1_app_proto_msgTypes[11].OneofWrappers = []any{}
+	file_roost_v1_app_proto_msgTypes[5].OneofWrappers = []any{
+		(*Health_Http)(nil),
+		(*Health_Tcp)(nil),
+		(*Health_Exec)(nil),
+	}
 	file_roost_v1_app_proto_msgTypes[12].OneofWrappers = []any{}
-	file_roost_v1_app_proto_msgTypes[14].OneofWrappers = []any{}
-	file_roost_v1_app_proto_msgTypes[29].OneofWrappers = []any{
+	file_roost_v1_app_proto_msgTypes[13].OneofWrappers = []any{}
+	file_roost_v1_app_proto_msgTypes[15].OneofWrappers = []any{}
+	file_roost_v1_app_proto_msgTypes[17].OneofWrappers = []any{}
+	file_roost_v1_app_proto_msgTypes[32].OneofWrappers = []any{
 		(*WatchAppsResponse_Snapshot)(nil),
 		(*WatchAppsResponse_Delta)(nil),
 		(*WatchAppsResponse_Heartbeat)(nil),
@@ -4244,8 +4974,8 @@ func file_roost_v1_app_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roost_v1_app_proto_rawDesc), len(file_roost_v1_app_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   53,
+			NumEnums:      10,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,7 @@ const (
 	AppService_RecycleApp_FullMethodName      = "/roost.v1.AppService/RecycleApp"
 	AppService_ScaleApp_FullMethodName        = "/roost.v1.AppService/ScaleApp"
 	AppService_RollbackApp_FullMethodName     = "/roost.v1.AppService/RollbackApp"
+	AppService_SetAppOffline_FullMethodName   = "/roost.v1.AppService/SetAppOffline"
 	AppService_ListGenerations_FullMethodName = "/roost.v1.AppService/ListGenerations"
 	AppService_WatchRollout_FullMethodName    = "/roost.v1.AppService/WatchRollout"
 )
@@ -77,6 +78,11 @@ type AppServiceClient interface {
 	// RollbackApp makes an earlier generation the desired one, as a new
 	// generation. NOT_FOUND for the app or the generation.
 	RollbackApp(ctx context.Context, in *RollbackAppRequest, opts ...grpc.CallOption) (*RollbackAppResponse, error)
+	// SetAppOffline takes an app out of service with a page that every request gets
+	// with 503, as app_offline.htm in its folder does, or puts it back. Its
+	// instances are drained and stopped. NOT_FOUND, INVALID_ARGUMENT for a page
+	// above 1 MiB.
+	SetAppOffline(ctx context.Context, in *SetAppOfflineRequest, opts ...grpc.CallOption) (*SetAppOfflineResponse, error)
 	// ListGenerations returns the kept generations of an app, newest first.
 	// NOT_FOUND.
 	ListGenerations(ctx context.Context, in *ListGenerationsRequest, opts ...grpc.CallOption) (*ListGenerationsResponse, error)
@@ -202,6 +208,16 @@ func (c *appServiceClient) RollbackApp(ctx context.Context, in *RollbackAppReque
 	return out, nil
 }
 
+func (c *appServiceClient) SetAppOffline(ctx context.Context, in *SetAppOfflineRequest, opts ...grpc.CallOption) (*SetAppOfflineResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetAppOfflineResponse)
+	err := c.cc.Invoke(ctx, AppService_SetAppOffline_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *appServiceClient) ListGenerations(ctx context.Context, in *ListGenerationsRequest, opts ...grpc.CallOption) (*ListGenerationsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListGenerationsResponse)
@@ -275,6 +291,11 @@ type AppServiceServer interface {
 	// RollbackApp makes an earlier generation the desired one, as a new
 	// generation. NOT_FOUND for the app or the generation.
 	RollbackApp(context.Context, *RollbackAppRequest) (*RollbackAppResponse, error)
+	// SetAppOffline takes an app out of service with a page that every request gets
+	// with 503, as app_offline.htm in its folder does, or puts it back. Its
+	// instances are drained and stopped. NOT_FOUND, INVALID_ARGUMENT for a page
+	// above 1 MiB.
+	SetAppOffline(context.Context, *SetAppOfflineRequest) (*SetAppOfflineResponse, error)
 	// ListGenerations returns the kept generations of an app, newest first.
 	// NOT_FOUND.
 	ListGenerations(context.Context, *ListGenerationsRequest) (*ListGenerationsResponse, error)
@@ -320,6 +341,9 @@ func (UnimplementedAppServiceServer) ScaleApp(context.Context, *ScaleAppRequest)
 }
 func (UnimplementedAppServiceServer) RollbackApp(context.Context, *RollbackAppRequest) (*RollbackAppResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RollbackApp not implemented")
+}
+func (UnimplementedAppServiceServer) SetAppOffline(context.Context, *SetAppOfflineRequest) (*SetAppOfflineResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetAppOffline not implemented")
 }
 func (UnimplementedAppServiceServer) ListGenerations(context.Context, *ListGenerationsRequest) (*ListGenerationsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListGenerations not implemented")
@@ -521,6 +545,24 @@ func _AppService_RollbackApp_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AppService_SetAppOffline_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetAppOfflineRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AppServiceServer).SetAppOffline(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AppService_SetAppOffline_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AppServiceServer).SetAppOffline(ctx, req.(*SetAppOfflineRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AppService_ListGenerations_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListGenerationsRequest)
 	if err := dec(in); err != nil {
@@ -592,6 +634,10 @@ var AppService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RollbackApp",
 			Handler:    _AppService_RollbackApp_Handler,
+		},
+		{
+			MethodName: "SetAppOffline",
+			Handler:    _AppService_SetAppOffline_Handler,
 		},
 		{
 			MethodName: "ListGenerations",

@@ -243,8 +243,13 @@ type RequestPolicy struct {
 	Websockets WebSocketDrain `protobuf:"varint,5,opt,name=websockets,proto3,enum=roost.v1.WebSocketDrain" json:"websockets,omitempty"`
 	// DetailedErrors allows the app's output in the public answer.
 	DetailedErrors bool `protobuf:"varint,6,opt,name=detailed_errors,json=detailedErrors,proto3" json:"detailed_errors,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Preset of the app: aspnetcore wants the module's headers, and its path in any
+	// case.
+	Preset Preset `protobuf:"varint,7,opt,name=preset,proto3,enum=roost.v1.Preset" json:"preset,omitempty"`
+	// DisableStartupPage leaves the answer to a failed start without a page.
+	DisableStartupPage bool `protobuf:"varint,8,opt,name=disable_startup_page,json=disableStartupPage,proto3" json:"disable_startup_page,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *RequestPolicy) Reset() {
@@ -319,6 +324,76 @@ func (x *RequestPolicy) GetDetailedErrors() bool {
 	return false
 }
 
+func (x *RequestPolicy) GetPreset() Preset {
+	if x != nil {
+		return x.Preset
+	}
+	return Preset_PRESET_UNSPECIFIED
+}
+
+func (x *RequestPolicy) GetDisableStartupPage() bool {
+	if x != nil {
+		return x.DisableStartupPage
+	}
+	return false
+}
+
+// Offline is set of an app that is out of service with a page.
+type Offline struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Page that every request gets with 503. Empty where it could not be read:
+	// the answer has no body then.
+	Page []byte `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`
+	// BuiltIn asks for the proxy's own page instead.
+	BuiltIn       bool `protobuf:"varint,2,opt,name=built_in,json=builtIn,proto3" json:"built_in,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Offline) Reset() {
+	*x = Offline{}
+	mi := &file_roost_v1_routing_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Offline) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Offline) ProtoMessage() {}
+
+func (x *Offline) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_v1_routing_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Offline.ProtoReflect.Descriptor instead.
+func (*Offline) Descriptor() ([]byte, []int) {
+	return file_roost_v1_routing_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Offline) GetPage() []byte {
+	if x != nil {
+		return x.Page
+	}
+	return nil
+}
+
+func (x *Offline) GetBuiltIn() bool {
+	if x != nil {
+		return x.BuiltIn
+	}
+	return false
+}
+
 // EndpointSet is all that a proxy knows of one app. A set of the stream's epoch
 // applies if its revision is above that of the app's set before it.
 type EndpointSet struct {
@@ -334,14 +409,16 @@ type EndpointSet struct {
 	// Routes that lead to the app.
 	Routes []*Route `protobuf:"bytes,5,rep,name=routes,proto3" json:"routes,omitempty"`
 	// Requests is what to do with them.
-	Requests      *RequestPolicy `protobuf:"bytes,6,opt,name=requests,proto3" json:"requests,omitempty"`
+	Requests *RequestPolicy `protobuf:"bytes,6,opt,name=requests,proto3" json:"requests,omitempty"`
+	// Offline is present while the app is out of service with a page.
+	Offline       *Offline `protobuf:"bytes,7,opt,name=offline,proto3" json:"offline,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EndpointSet) Reset() {
 	*x = EndpointSet{}
-	mi := &file_roost_v1_routing_proto_msgTypes[2]
+	mi := &file_roost_v1_routing_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -353,7 +430,7 @@ func (x *EndpointSet) String() string {
 func (*EndpointSet) ProtoMessage() {}
 
 func (x *EndpointSet) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_routing_proto_msgTypes[2]
+	mi := &file_roost_v1_routing_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -366,7 +443,7 @@ func (x *EndpointSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointSet.ProtoReflect.Descriptor instead.
 func (*EndpointSet) Descriptor() ([]byte, []int) {
-	return file_roost_v1_routing_proto_rawDescGZIP(), []int{2}
+	return file_roost_v1_routing_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *EndpointSet) GetApp() string {
@@ -411,6 +488,13 @@ func (x *EndpointSet) GetRequests() *RequestPolicy {
 	return nil
 }
 
+func (x *EndpointSet) GetOffline() *Offline {
+	if x != nil {
+		return x.Offline
+	}
+	return nil
+}
+
 // WatchRequest starts or resumes a watch.
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -422,7 +506,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_roost_v1_routing_proto_msgTypes[3]
+	mi := &file_roost_v1_routing_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +518,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_routing_proto_msgTypes[3]
+	mi := &file_roost_v1_routing_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +531,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_roost_v1_routing_proto_rawDescGZIP(), []int{3}
+	return file_roost_v1_routing_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *WatchRequest) GetResumeToken() string {
@@ -476,7 +560,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_roost_v1_routing_proto_msgTypes[4]
+	mi := &file_roost_v1_routing_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +572,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_routing_proto_msgTypes[4]
+	mi := &file_roost_v1_routing_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +585,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_roost_v1_routing_proto_rawDescGZIP(), []int{4}
+	return file_roost_v1_routing_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *WatchResponse) GetMessage() isWatchResponse_Message {
@@ -585,7 +669,7 @@ type EndpointsSnapshot struct {
 
 func (x *EndpointsSnapshot) Reset() {
 	*x = EndpointsSnapshot{}
-	mi := &file_roost_v1_routing_proto_msgTypes[5]
+	mi := &file_roost_v1_routing_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +681,7 @@ func (x *EndpointsSnapshot) String() string {
 func (*EndpointsSnapshot) ProtoMessage() {}
 
 func (x *EndpointsSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_routing_proto_msgTypes[5]
+	mi := &file_roost_v1_routing_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +694,7 @@ func (x *EndpointsSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointsSnapshot.ProtoReflect.Descriptor instead.
 func (*EndpointsSnapshot) Descriptor() ([]byte, []int) {
-	return file_roost_v1_routing_proto_rawDescGZIP(), []int{5}
+	return file_roost_v1_routing_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *EndpointsSnapshot) GetEpoch() uint64 {
@@ -647,7 +731,7 @@ type EndpointsDelta struct {
 
 func (x *EndpointsDelta) Reset() {
 	*x = EndpointsDelta{}
-	mi := &file_roost_v1_routing_proto_msgTypes[6]
+	mi := &file_roost_v1_routing_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +743,7 @@ func (x *EndpointsDelta) String() string {
 func (*EndpointsDelta) ProtoMessage() {}
 
 func (x *EndpointsDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_routing_proto_msgTypes[6]
+	mi := &file_roost_v1_routing_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +756,7 @@ func (x *EndpointsDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointsDelta.ProtoReflect.Descriptor instead.
 func (*EndpointsDelta) Descriptor() ([]byte, []int) {
-	return file_roost_v1_routing_proto_rawDescGZIP(), []int{6}
+	return file_roost_v1_routing_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *EndpointsDelta) GetUpserts() []*EndpointSet {
@@ -707,7 +791,7 @@ type ActivateRequest struct {
 
 func (x *ActivateRequest) Reset() {
 	*x = ActivateRequest{}
-	mi := &file_roost_v1_routing_proto_msgTypes[7]
+	mi := &file_roost_v1_routing_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -719,7 +803,7 @@ func (x *ActivateRequest) String() string {
 func (*ActivateRequest) ProtoMessage() {}
 
 func (x *ActivateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_routing_proto_msgTypes[7]
+	mi := &file_roost_v1_routing_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -732,7 +816,7 @@ func (x *ActivateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateRequest.ProtoReflect.Descriptor instead.
 func (*ActivateRequest) Descriptor() ([]byte, []int) {
-	return file_roost_v1_routing_proto_rawDescGZIP(), []int{7}
+	return file_roost_v1_routing_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ActivateRequest) GetApp() string {
@@ -774,7 +858,7 @@ type ActivateResponse struct {
 
 func (x *ActivateResponse) Reset() {
 	*x = ActivateResponse{}
-	mi := &file_roost_v1_routing_proto_msgTypes[8]
+	mi := &file_roost_v1_routing_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -786,7 +870,7 @@ func (x *ActivateResponse) String() string {
 func (*ActivateResponse) ProtoMessage() {}
 
 func (x *ActivateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_routing_proto_msgTypes[8]
+	mi := &file_roost_v1_routing_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -799,7 +883,7 @@ func (x *ActivateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivateResponse.ProtoReflect.Descriptor instead.
 func (*ActivateResponse) Descriptor() ([]byte, []int) {
-	return file_roost_v1_routing_proto_rawDescGZIP(), []int{8}
+	return file_roost_v1_routing_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ActivateResponse) GetSet() *EndpointSet {
@@ -822,7 +906,7 @@ type ProxyListener struct {
 
 func (x *ProxyListener) Reset() {
 	*x = ProxyListener{}
-	mi := &file_roost_v1_routing_proto_msgTypes[9]
+	mi := &file_roost_v1_routing_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -834,7 +918,7 @@ func (x *ProxyListener) String() string {
 func (*ProxyListener) ProtoMessage() {}
 
 func (x *ProxyListener) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_routing_proto_msgTypes[9]
+	mi := &file_roost_v1_routing_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -847,7 +931,7 @@ func (x *ProxyListener) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyListener.ProtoReflect.Descriptor instead.
 func (*ProxyListener) Descriptor() ([]byte, []int) {
-	return file_roost_v1_routing_proto_rawDescGZIP(), []int{9}
+	return file_roost_v1_routing_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ProxyListener) GetKind() ListenerKind {
@@ -882,7 +966,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_roost_v1_routing_proto_msgTypes[10]
+	mi := &file_roost_v1_routing_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +978,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_routing_proto_msgTypes[10]
+	mi := &file_roost_v1_routing_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +991,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_roost_v1_routing_proto_rawDescGZIP(), []int{10}
+	return file_roost_v1_routing_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReportRequest) GetMessage() isReportRequest_Message {
@@ -1000,7 +1084,7 @@ type ProxyHello struct {
 
 func (x *ProxyHello) Reset() {
 	*x = ProxyHello{}
-	mi := &file_roost_v1_routing_proto_msgTypes[11]
+	mi := &file_roost_v1_routing_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1012,7 +1096,7 @@ func (x *ProxyHello) String() string {
 func (*ProxyHello) ProtoMessage() {}
 
 func (x *ProxyHello) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_routing_proto_msgTypes[11]
+	mi := &file_roost_v1_routing_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1025,7 +1109,7 @@ func (x *ProxyHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyHello.ProtoReflect.Descriptor instead.
 func (*ProxyHello) Descriptor() ([]byte, []int) {
-	return file_roost_v1_routing_proto_rawDescGZIP(), []int{11}
+	return file_roost_v1_routing_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ProxyHello) GetProxyId() string {
@@ -1064,7 +1148,7 @@ type ProxyLoad struct {
 
 func (x *ProxyLoad) Reset() {
 	*x = ProxyLoad{}
-	mi := &file_roost_v1_routing_proto_msgTypes[12]
+	mi := &file_roost_v1_routing_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1076,7 +1160,7 @@ func (x *ProxyLoad) String() string {
 func (*ProxyLoad) ProtoMessage() {}
 
 func (x *ProxyLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_routing_proto_msgTypes[12]
+	mi := &file_roost_v1_routing_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1089,7 +1173,7 @@ func (x *ProxyLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyLoad.ProtoReflect.Descriptor instead.
 func (*ProxyLoad) Descriptor() ([]byte, []int) {
-	return file_roost_v1_routing_proto_rawDescGZIP(), []int{12}
+	return file_roost_v1_routing_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ProxyLoad) GetLoads() []*AppLoad {
@@ -1136,7 +1220,7 @@ type AppLoad struct {
 
 func (x *AppLoad) Reset() {
 	*x = AppLoad{}
-	mi := &file_roost_v1_routing_proto_msgTypes[13]
+	mi := &file_roost_v1_routing_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +1232,7 @@ func (x *AppLoad) String() string {
 func (*AppLoad) ProtoMessage() {}
 
 func (x *AppLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_routing_proto_msgTypes[13]
+	mi := &file_roost_v1_routing_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +1245,7 @@ func (x *AppLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppLoad.ProtoReflect.Descriptor instead.
 func (*AppLoad) Descriptor() ([]byte, []int) {
-	return file_roost_v1_routing_proto_rawDescGZIP(), []int{13}
+	return file_roost_v1_routing_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AppLoad) GetApp() string {
@@ -1226,7 +1310,7 @@ type InstanceLoad struct {
 
 func (x *InstanceLoad) Reset() {
 	*x = InstanceLoad{}
-	mi := &file_roost_v1_routing_proto_msgTypes[14]
+	mi := &file_roost_v1_routing_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1322,7 @@ func (x *InstanceLoad) String() string {
 func (*InstanceLoad) ProtoMessage() {}
 
 func (x *InstanceLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_routing_proto_msgTypes[14]
+	mi := &file_roost_v1_routing_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1335,7 @@ func (x *InstanceLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstanceLoad.ProtoReflect.Descriptor instead.
 func (*InstanceLoad) Descriptor() ([]byte, []int) {
-	return file_roost_v1_routing_proto_rawDescGZIP(), []int{14}
+	return file_roost_v1_routing_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *InstanceLoad) GetInstance() string {
@@ -1285,7 +1369,7 @@ type EndpointFailure struct {
 
 func (x *EndpointFailure) Reset() {
 	*x = EndpointFailure{}
-	mi := &file_roost_v1_routing_proto_msgTypes[15]
+	mi := &file_roost_v1_routing_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1381,7 @@ func (x *EndpointFailure) String() string {
 func (*EndpointFailure) ProtoMessage() {}
 
 func (x *EndpointFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_routing_proto_msgTypes[15]
+	mi := &file_roost_v1_routing_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1394,7 @@ func (x *EndpointFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointFailure.ProtoReflect.Descriptor instead.
 func (*EndpointFailure) Descriptor() ([]byte, []int) {
-	return file_roost_v1_routing_proto_rawDescGZIP(), []int{15}
+	return file_roost_v1_routing_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *EndpointFailure) GetApp() string {
@@ -1350,7 +1434,7 @@ type ProxyGoodbye struct {
 
 func (x *ProxyGoodbye) Reset() {
 	*x = ProxyGoodbye{}
-	mi := &file_roost_v1_routing_proto_msgTypes[16]
+	mi := &file_roost_v1_routing_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1362,7 +1446,7 @@ func (x *ProxyGoodbye) String() string {
 func (*ProxyGoodbye) ProtoMessage() {}
 
 func (x *ProxyGoodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_routing_proto_msgTypes[16]
+	mi := &file_roost_v1_routing_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1375,7 +1459,7 @@ func (x *ProxyGoodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyGoodbye.ProtoReflect.Descriptor instead.
 func (*ProxyGoodbye) Descriptor() ([]byte, []int) {
-	return file_roost_v1_routing_proto_rawDescGZIP(), []int{16}
+	return file_roost_v1_routing_proto_rawDescGZIP(), []int{17}
 }
 
 // ReportResponse is the daemon's answer to a hello, and a heartbeat after it.
@@ -1389,7 +1473,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_roost_v1_routing_proto_msgTypes[17]
+	mi := &file_roost_v1_routing_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1485,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_v1_routing_proto_msgTypes[17]
+	mi := &file_roost_v1_routing_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1498,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_roost_v1_routing_proto_rawDescGZIP(), []int{17}
+	return file_roost_v1_routing_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReportResponse) GetInterval() *durationpb.Duration {
@@ -1438,7 +1522,7 @@ const file_roost_v1_routing_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\tR\x05token\x12\x1a\n" +
 	"\bdraining\x18\x05 \x01(\bR\bdraining\x129\n" +
 	"\n" +
-	"ready_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\treadyTime\"\x98\x02\n" +
+	"ready_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\treadyTime\"\xf4\x02\n" +
 	"\rRequestPolicy\x123\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x14\n" +
 	"\x05queue\x18\x02 \x01(\x05R\x05queue\x12>\n" +
@@ -1447,14 +1531,20 @@ const file_roost_v1_routing_proto_rawDesc = "" +
 	"\n" +
 	"websockets\x18\x05 \x01(\x0e2\x18.roost.v1.WebSocketDrainR\n" +
 	"websockets\x12'\n" +
-	"\x0fdetailed_errors\x18\x06 \x01(\bR\x0edetailedErrors\"\xe1\x01\n" +
+	"\x0fdetailed_errors\x18\x06 \x01(\bR\x0edetailedErrors\x12(\n" +
+	"\x06preset\x18\a \x01(\x0e2\x10.roost.v1.PresetR\x06preset\x120\n" +
+	"\x14disable_startup_page\x18\b \x01(\bR\x12disableStartupPage\"8\n" +
+	"\aOffline\x12\x12\n" +
+	"\x04page\x18\x01 \x01(\fR\x04page\x12\x19\n" +
+	"\bbuilt_in\x18\x02 \x01(\bR\abuiltIn\"\x8e\x02\n" +
 	"\vEndpointSet\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x04R\brevision\x120\n" +
 	"\tendpoints\x18\x04 \x03(\v2\x12.roost.v1.EndpointR\tendpoints\x12'\n" +
 	"\x06routes\x18\x05 \x03(\v2\x0f.roost.v1.RouteR\x06routes\x123\n" +
-	"\brequests\x18\x06 \x01(\v2\x17.roost.v1.RequestPolicyR\brequests\"1\n" +
+	"\brequests\x18\x06 \x01(\v2\x17.roost.v1.RequestPolicyR\brequests\x12+\n" +
+	"\aoffline\x18\a \x01(\v2\x11.roost.v1.OfflineR\aoffline\"1\n" +
 	"\fWatchRequest\x12!\n" +
 	"\fresume_token\x18\x01 \x01(\tR\vresumeToken\"\xdf\x01\n" +
 	"\rWatchResponse\x129\n" +
@@ -1543,69 +1633,73 @@ func file_roost_v1_routing_proto_rawDescGZIP() []byte {
 }
 
 var file_roost_v1_routing_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_roost_v1_routing_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_roost_v1_routing_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_roost_v1_routing_proto_goTypes = []any{
 	(ListenerKind)(0),             // 0: roost.v1.ListenerKind
 	(FailureKind)(0),              // 1: roost.v1.FailureKind
 	(*Endpoint)(nil),              // 2: roost.v1.Endpoint
 	(*RequestPolicy)(nil),         // 3: roost.v1.RequestPolicy
-	(*EndpointSet)(nil),           // 4: roost.v1.EndpointSet
-	(*WatchRequest)(nil),          // 5: roost.v1.WatchRequest
-	(*WatchResponse)(nil),         // 6: roost.v1.WatchResponse
-	(*EndpointsSnapshot)(nil),     // 7: roost.v1.EndpointsSnapshot
-	(*EndpointsDelta)(nil),        // 8: roost.v1.EndpointsDelta
-	(*ActivateRequest)(nil),       // 9: roost.v1.ActivateRequest
-	(*ActivateResponse)(nil),      // 10: roost.v1.ActivateResponse
-	(*ProxyListener)(nil),         // 11: roost.v1.ProxyListener
-	(*ReportRequest)(nil),         // 12: roost.v1.ReportRequest
-	(*ProxyHello)(nil),            // 13: roost.v1.ProxyHello
-	(*ProxyLoad)(nil),             // 14: roost.v1.ProxyLoad
-	(*AppLoad)(nil),               // 15: roost.v1.AppLoad
-	(*InstanceLoad)(nil),          // 16: roost.v1.InstanceLoad
-	(*EndpointFailure)(nil),       // 17: roost.v1.EndpointFailure
-	(*ProxyGoodbye)(nil),          // 18: roost.v1.ProxyGoodbye
-	(*ReportResponse)(nil),        // 19: roost.v1.ReportResponse
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
-	(WebSocketDrain)(0),           // 22: roost.v1.WebSocketDrain
-	(*Route)(nil),                 // 23: roost.v1.Route
-	(*Heartbeat)(nil),             // 24: roost.v1.Heartbeat
+	(*Offline)(nil),               // 4: roost.v1.Offline
+	(*EndpointSet)(nil),           // 5: roost.v1.EndpointSet
+	(*WatchRequest)(nil),          // 6: roost.v1.WatchRequest
+	(*WatchResponse)(nil),         // 7: roost.v1.WatchResponse
+	(*EndpointsSnapshot)(nil),     // 8: roost.v1.EndpointsSnapshot
+	(*EndpointsDelta)(nil),        // 9: roost.v1.EndpointsDelta
+	(*ActivateRequest)(nil),       // 10: roost.v1.ActivateRequest
+	(*ActivateResponse)(nil),      // 11: roost.v1.ActivateResponse
+	(*ProxyListener)(nil),         // 12: roost.v1.ProxyListener
+	(*ReportRequest)(nil),         // 13: roost.v1.ReportRequest
+	(*ProxyHello)(nil),            // 14: roost.v1.ProxyHello
+	(*ProxyLoad)(nil),             // 15: roost.v1.ProxyLoad
+	(*AppLoad)(nil),               // 16: roost.v1.AppLoad
+	(*InstanceLoad)(nil),          // 17: roost.v1.InstanceLoad
+	(*EndpointFailure)(nil),       // 18: roost.v1.EndpointFailure
+	(*ProxyGoodbye)(nil),          // 19: roost.v1.ProxyGoodbye
+	(*ReportResponse)(nil),        // 20: roost.v1.ReportResponse
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(WebSocketDrain)(0),           // 23: roost.v1.WebSocketDrain
+	(Preset)(0),                   // 24: roost.v1.Preset
+	(*Route)(nil),                 // 25: roost.v1.Route
+	(*Heartbeat)(nil),             // 26: roost.v1.Heartbeat
 }
 var file_roost_v1_routing_proto_depIdxs = []int32{
-	20, // 0: roost.v1.Endpoint.ready_time:type_name -> google.protobuf.Timestamp
-	21, // 1: roost.v1.RequestPolicy.timeout:type_name -> google.protobuf.Duration
-	21, // 2: roost.v1.RequestPolicy.queue_timeout:type_name -> google.protobuf.Duration
-	22, // 3: roost.v1.RequestPolicy.websockets:type_name -> roost.v1.WebSocketDrain
-	2,  // 4: roost.v1.EndpointSet.endpoints:type_name -> roost.v1.Endpoint
-	23, // 5: roost.v1.EndpointSet.routes:type_name -> roost.v1.Route
-	3,  // 6: roost.v1.EndpointSet.requests:type_name -> roost.v1.RequestPolicy
-	7,  // 7: roost.v1.WatchResponse.snapshot:type_name -> roost.v1.EndpointsSnapshot
-	8,  // 8: roost.v1.WatchResponse.delta:type_name -> roost.v1.EndpointsDelta
-	24, // 9: roost.v1.WatchResponse.heartbeat:type_name -> roost.v1.Heartbeat
-	4,  // 10: roost.v1.EndpointsSnapshot.sets:type_name -> roost.v1.EndpointSet
-	4,  // 11: roost.v1.EndpointsDelta.upserts:type_name -> roost.v1.EndpointSet
-	4,  // 12: roost.v1.ActivateResponse.set:type_name -> roost.v1.EndpointSet
-	0,  // 13: roost.v1.ProxyListener.kind:type_name -> roost.v1.ListenerKind
-	13, // 14: roost.v1.ReportRequest.hello:type_name -> roost.v1.ProxyHello
-	14, // 15: roost.v1.ReportRequest.load:type_name -> roost.v1.ProxyLoad
-	17, // 16: roost.v1.ReportRequest.failure:type_name -> roost.v1.EndpointFailure
-	18, // 17: roost.v1.ReportRequest.goodbye:type_name -> roost.v1.ProxyGoodbye
-	11, // 18: roost.v1.ProxyHello.listeners:type_name -> roost.v1.ProxyListener
-	15, // 19: roost.v1.ProxyLoad.loads:type_name -> roost.v1.AppLoad
-	16, // 20: roost.v1.AppLoad.instances:type_name -> roost.v1.InstanceLoad
-	1,  // 21: roost.v1.EndpointFailure.kind:type_name -> roost.v1.FailureKind
-	21, // 22: roost.v1.ReportResponse.interval:type_name -> google.protobuf.Duration
-	5,  // 23: roost.v1.RoutingService.Watch:input_type -> roost.v1.WatchRequest
-	9,  // 24: roost.v1.RoutingService.Activate:input_type -> roost.v1.ActivateRequest
-	12, // 25: roost.v1.RoutingService.Report:input_type -> roost.v1.ReportRequest
-	6,  // 26: roost.v1.RoutingService.Watch:output_type -> roost.v1.WatchResponse
-	10, // 27: roost.v1.RoutingService.Activate:output_type -> roost.v1.ActivateResponse
-	19, // 28: roost.v1.RoutingService.Report:output_type -> roost.v1.ReportResponse
-	26, // [26:29] is the sub-list for method output_type
-	23, // [23:26] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	21, // 0: roost.v1.Endpoint.ready_time:type_name -> google.protobuf.Timestamp
+	22, // 1: roost.v1.RequestPolicy.timeout:type_name -> google.protobuf.Duration
+	22, // 2: roost.v1.RequestPolicy.queue_timeout:type_name -> google.protobuf.Duration
+	23, // 3: roost.v1.RequestPolicy.websockets:type_name -> roost.v1.WebSocketDrain
+	24, // 4: roost.v1.RequestPolicy.preset:type_name -> roost.v1.Preset
+	2,  // 5: roost.v1.EndpointSet.endpoints:type_name -> roost.v1.Endpoint
+	25, // 6: roost.v1.EndpointSet.routes:type_name -> roost.v1.Route
+	3,  // 7: roost.v1.EndpointSet.requests:type_name -> roost.v1.RequestPolicy
+	4,  // 8: roost.v1.EndpointSet.offline:type_name -> roost.v1.Offline
+	8,  // 9: roost.v1.WatchResponse.snapshot:type_name -> roost.v1.EndpointsSnapshot
+	9,  // 10: roost.v1.WatchResponse.delta:type_name -> roost.v1.EndpointsDelta
+	26, // 11: roost.v1.WatchResponse.heartbeat:type_name -> roost.v1.Heartbeat
+	5,  // 12: roost.v1.EndpointsSnapshot.sets:type_name -> roost.v1.EndpointSet
+	5,  // 13: roost.v1.EndpointsDelta.upserts:type_name -> roost.v1.EndpointSet
+	5,  // 14: roost.v1.ActivateResponse.set:type_name -> roost.v1.EndpointSet
+	0,  // 15: roost.v1.ProxyListener.kind:type_name -> roost.v1.ListenerKind
+	14, // 16: roost.v1.ReportRequest.hello:type_name -> roost.v1.ProxyHello
+	15, // 17: roost.v1.ReportRequest.load:type_name -> roost.v1.ProxyLoad
+	18, // 18: roost.v1.ReportRequest.failure:type_name -> roost.v1.EndpointFailure
+	19, // 19: roost.v1.ReportRequest.goodbye:type_name -> roost.v1.ProxyGoodbye
+	12, // 20: roost.v1.ProxyHello.listeners:type_name -> roost.v1.ProxyListener
+	16, // 21: roost.v1.ProxyLoad.loads:type_name -> roost.v1.AppLoad
+	17, // 22: roost.v1.AppLoad.instances:type_name -> roost.v1.InstanceLoad
+	1,  // 23: roost.v1.EndpointFailure.kind:type_name -> roost.v1.FailureKind
+	22, // 24: roost.v1.ReportResponse.interval:type_name -> google.protobuf.Duration
+	6,  // 25: roost.v1.RoutingService.Watch:input_type -> roost.v1.WatchRequest
+	10, // 26: roost.v1.RoutingService.Activate:input_type -> roost.v1.ActivateRequest
+	13, // 27: roost.v1.RoutingService.Report:input_type -> roost.v1.ReportRequest
+	7,  // 28: roost.v1.RoutingService.Watch:output_type -> roost.v1.WatchResponse
+	11, // 29: roost.v1.RoutingService.Activate:output_type -> roost.v1.ActivateResponse
+	20, // 30: roost.v1.RoutingService.Report:output_type -> roost.v1.ReportResponse
+	28, // [28:31] is the sub-list for method output_type
+	25, // [25:28] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_roost_v1_routing_proto_init() }
@@ -1614,12 +1708,12 @@ func file_roost_v1_routing_proto_init() {
 		return
 	}
 	file_roost_v1_app_proto_init()
-	file_roost_v1_routing_proto_msgTypes[4].OneofWrappers = []any{
+	file_roost_v1_routing_proto_msgTypes[5].OneofWrappers = []any{
 		(*WatchResponse_Snapshot)(nil),
 		(*WatchResponse_Delta)(nil),
 		(*WatchResponse_Heartbeat)(nil),
 	}
-	file_roost_v1_routing_proto_msgTypes[10].OneofWrappers = []any{
+	file_roost_v1_routing_proto_msgTypes[11].OneofWrappers = []any{
 		(*ReportRequest_Hello)(nil),
 		(*ReportRequest_Load)(nil),
 		(*ReportRequest_Failure)(nil),
@@ -1631,7 +1725,7 @@ func file_roost_v1_routing_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roost_v1_routing_proto_rawDesc), len(file_roost_v1_routing_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -38,7 +38,7 @@ type RoutingServiceClient interface {
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 	// Activate asks for an endpoint of an app and waits for it. It answers with
 	// the same set that Watch streams. NOT_FOUND for an unknown app;
-	// FAILED_PRECONDITION with reason APP_STOPPED or APP_MANUAL; UNAVAILABLE with
+	// FAILED_PRECONDITION with reason APP_STOPPED, APP_OFFLINE or APP_MANUAL; UNAVAILABLE with
 	// RetryInfo and reason START_FAILED, START_TIMEOUT or RAPID_FAIL. The error's
 	// metadata names epoch, revision, and detail where the app allows it.
 	Activate(ctx context.Context, in *ActivateRequest, opts ...grpc.CallOption) (*ActivateResponse, error)
@@ -111,7 +111,7 @@ type RoutingServiceServer interface {
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	// Activate asks for an endpoint of an app and waits for it. It answers with
 	// the same set that Watch streams. NOT_FOUND for an unknown app;
-	// FAILED_PRECONDITION with reason APP_STOPPED or APP_MANUAL; UNAVAILABLE with
+	// FAILED_PRECONDITION with reason APP_STOPPED, APP_OFFLINE or APP_MANUAL; UNAVAILABLE with
 	// RetryInfo and reason START_FAILED, START_TIMEOUT or RAPID_FAIL. The error's
 	// metadata names epoch, revision, and detail where the app allows it.
 	Activate(context.Context, *ActivateRequest) (*ActivateResponse, error)

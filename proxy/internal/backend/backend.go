@@ -41,6 +41,10 @@ type Policy struct {
 	CloseWebSockets bool
 	// DetailedErrors shows an app's output and reasons in public answers.
 	DetailedErrors bool
+	// Module has requests carry what the ASP.NET Core Module of IIS sends.
+	Module bool
+	// BareStartFailure leaves the answer to a failed start without a page.
+	BareStartFailure bool
 }
 
 // Set is one revision of an app's endpoints.

@@ -56,6 +56,9 @@ func policyFrom(p *roostv1.RequestPolicy) backend.Policy {
 		MaxBody:         p.GetMaxBody(),
 		CloseWebSockets: p.GetWebsockets() == roostv1.WebSocketDrain_WEB_SOCKET_DRAIN_CLOSE,
 		DetailedErrors:  p.GetDetailedErrors(),
+		Module:          p.GetPreset() == roostv1.Preset_PRESET_ASPNETCORE,
+
+		BareStartFailure: p.GetDisableStartupPage(),
 	}
 }
 
