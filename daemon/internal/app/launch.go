@@ -13,6 +13,7 @@ type Launch struct {
 	Port       int    // of mode port; chosen by the supervisor
 	Token      string
 	PathBase   string            // ROOST_PATH_BASE, "" for none
+	HTTPSPort  int               // of the proxies, 0 where they have none or several
 	Notes      map[string]string // kept with the process, given back by Recover
 }
 

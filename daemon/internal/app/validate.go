@@ -103,8 +103,8 @@ func (s Spec) validateCommand(v *violations, field string, argv []string) {
 // and what can never expand.
 func validateExpansion(v *violations, field, text string, known []string, tokenWhy string) {
 	_, err := Expand(text, func(name string) (string, bool) {
-		if name == "ROOST_TOKEN" {
-			v.add(field, "${ROOST_TOKEN} does not expand %s", tokenWhy)
+		if slices.Contains(secretVariables, name) {
+			v.add(field, "${%s} does not expand %s", name, tokenWhy)
 			return "", true
 		}
 		return "", slices.Contains(known, name)
@@ -139,7 +139,19 @@ func (s Spec) OwnVariables() []string {
 	if s.Ready.Kind == ProbeNotify {
 		names = append(names, "NOTIFY_SOCKET")
 	}
+	if s.Preset == PresetASPNETCore {
+		names = append(names, moduleVariables()...)
+	}
 	return names
+}
+
+// refuses tells whether Roost sets a variable itself and a user's value would be
+// a mistake.
+func (s Spec) refuses(own []string, name string) bool {
+	if s.Preset == PresetASPNETCore && (oneOf(moduleOverwritten, name) || oneOf(moduleDefaults, name)) {
+		return false
+	}
+	return slices.Contains(own, name) || s.Preset == PresetASPNETCore && oneOf(moduleRefused, name)
 }
 
 func (s Spec) validateFiles(v *violations) {
@@ -179,7 +191,7 @@ func (s Spec) validateEnv(v *violations) {
 		switch {
 		case !envRE.MatchString(k):
 			v.add("env."+k, "%q is not the name of a variable: letters, digits and _, no digit first", k)
-		case slices.Contains(own, k):
+		case s.refuses(own, k):
 			v.add("env."+k, "Roost sets %s itself: take it out%s", k, portHint(k))
 		case strings.ContainsRune(s.Env[k], 0):
 			v.add("env."+k, "it holds a NUL byte")
@@ -192,7 +204,7 @@ func (s Spec) validateEnv(v *violations) {
 }
 
 func portHint(name string) string {
-	if name == "PORT" {
+	if name == "PORT" || strings.EqualFold(name, ModulePort) {
 		return " (listen.port fixes a port)"
 	}
 	return ""

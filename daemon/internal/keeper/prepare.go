@@ -85,9 +85,6 @@ type prepared struct {
 	notify   bool // and a notify socket in it
 }
 
-// secretNames are Roost's own variables that must not appear in a command line.
-var secretNames = []string{"ROOST_TOKEN"}
-
 func (c *Client) prepare(l app.Launch) (*prepared, error) {
 	s := l.Spec
 	id, err := c.host.Identity(s)
@@ -186,7 +183,12 @@ func (c *Client) environment(l app.Launch, id resolve.Identity) (resolve.Env, er
 	if err != nil {
 		return resolve.Env{}, err
 	}
-	env, err := resolve.Layers{Base: base, Files: files, Spec: l.Spec.Env, Own: own, OwnSecret: secretNames}.Compose()
+	spec := l.WithoutModuleVariables(l.Spec.Env)
+	files = l.WithoutModuleVariables(files)
+	module, defaults := l.ModuleVariables(spec, files)
+	maps.Copy(own, module)
+	maps.Copy(base, defaults)
+	env, err := resolve.Layers{Base: base, Files: files, Spec: spec, Own: own, OwnSecret: app.SecretVariables()}.Compose()
 	if err == nil && l.Spec.Listen.Mode == app.ListenFD {
 		delete(env.Values, "LISTEN_PID") // known only to roost-exec, which sets it
 	}
@@ -214,11 +216,11 @@ func (c *Client) ownVariables(l app.Launch) map[string]string {
 
 // envFiles reads the env files with the rights of the app's user. A later one wins.
 func (c *Client) envFiles(l app.Launch, id resolve.Identity, layers ...map[string]string) (map[string]string, error) {
-	vars := map[string]string{}
+	vars, secret := map[string]string{}, app.SecretVariables()
 	for _, name := range l.Spec.EnvFiles {
 		path, err := app.Expand(name, func(name string) (string, bool) {
 			for _, layer := range slices.Backward(layers) {
-				if v, ok := layer[name]; ok && !slices.Contains(secretNames, name) {
+				if v, ok := layer[name]; ok && !slices.Contains(secret, name) {
 					return v, true
 				}
 			}

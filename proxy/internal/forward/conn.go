@@ -33,6 +33,7 @@ type conn struct {
 
 	client  netip.Addr
 	ip      string // client as text
+	from    uint16 // client's port
 	port    string // of ours that the client has connected to
 	trusted bool
 	// cut has close send RST.
@@ -66,7 +67,7 @@ func (c *conn) identify(nc net.Conn) {
 		// Without the zone, which only means something here: the app gets the
 		// address, and no prefix contains one with a zone.
 		c.client = a.AddrPort().Addr().Unmap().WithZone("")
-		c.ip = c.client.String()
+		c.ip, c.from = c.client.String(), a.AddrPort().Port()
 		c.trusted = c.srv.trusts(c.client)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/roostd/roost/proxy/internal/backend"
 	"github.com/roostd/roost/proxy/internal/route"
 )
 
@@ -175,5 +176,45 @@ func TestHeaders_LinkLocalPeer(t *testing.T) {
 	c := s.newConn(&group{sweep: newSweeper(&s.cfg.Limits, s.ms)}, zoned{near})
 	if c.ip != "fe80::1" || !c.trusted {
 		t.Errorf("client %q, trusted %v", c.ip, c.trusted)
+	}
+}
+
+const spoofedModule = "MS-ASPNETCORE-TOKEN: guess\r\nms_aspnetcore_winauthtoken: 1\r\nX-Original-For: 6.6.6.6\r\nx_original_proto: https\r\n"
+
+func TestHeaders_Module(t *testing.T) {
+	for name, o := range map[string]option{"untrusted": config(func(*Config) {}), "trusted": trusting()} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, []string{echo(t, "")}, o, policy(func(p *backend.Policy) { p.Module = true }))
+			c := w.dial()
+			_, head := c.send("GET / HTTP/1.1\r\nHost: h\r\n"+spoofedModule+"\r\n").expect(200, "")
+			wantFields(t, head, map[string][]string{
+				"MS-ASPNETCORE-TOKEN": {"secret"}, "Roost-Token": {"secret"}, "ms_aspnetcore_winauthtoken": nil,
+				"X-Forwarded-For": {c.LocalAddr().String()}, "X-Original-For": nil, "x_original_proto": nil,
+			})
+		})
+	}
+}
+
+func TestHeaders_ModuleFieldsOfOtherApps(t *testing.T) {
+	w := newWorld(t, []string{echo(t, "")})
+	_, head := w.dial().send("GET / HTTP/1.1\r\nHost: h\r\n"+spoofedModule+"\r\n").expect(200, "")
+	wantFields(t, head, map[string][]string{
+		"MS-ASPNETCORE-TOKEN": nil, "ms_aspnetcore_winauthtoken": nil, "X-Forwarded-For": {"127.0.0.1"},
+		"X-Original-For": {"6.6.6.6"}, "x_original_proto": {"https"},
+	})
+}
+
+func TestAppendClient_NamesThePortToTheModulesApps(t *testing.T) {
+	for client, want := range map[string]string{"10.1.2.3": "10.1.2.3:5555", "2001:db8::1": "[2001:db8::1]:5555"} {
+		c := &conn{client: netip.MustParseAddr(client), ip: client, from: 5555}
+		x := &exchange{c: c}
+		x.policy.Module = true
+		if got := string(x.appendClient(nil)); got != want {
+			t.Errorf("%s: %q, want %q", client, got, want)
+		}
+		x.policy.Module = false
+		if got := string(x.appendClient(nil)); got != client {
+			t.Errorf("%s without the module: %q", client, got)
+		}
 	}
 }

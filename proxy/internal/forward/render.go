@@ -2,8 +2,11 @@ package forward
 
 import (
 	"math/rand/v2"
+	"net/netip"
+	"slices"
 	"strconv"
 
+	"github.com/roostd/roost/proxy/internal/backend"
 	"github.com/roostd/roost/proxy/internal/http1"
 )
 
@@ -22,14 +25,29 @@ var (
 		http1.Forwarded, http1.XForwardedHost, http1.XForwardedPort, http1.XForwardedPrefix,
 		http1.XForwardedProto, http1.XRealIP,
 	}
+	module = []http1.ID{http1.XOriginal}
 
-	dropFromTrusted = http1.SetOf(never...)
-	dropFromOthers  = http1.SetOf(append(forwarding, never...)...)
+	// Of requests to plain apps, and to those that are told what the ASP.NET Core
+	// Module tells: those would believe X-Original-*.
+	dropFromTrusted = dropped{http1.SetOf(never...), http1.SetOf(slices.Concat(never, module)...)}
+	dropFromOthers  = dropped{
+		http1.SetOf(slices.Concat(forwarding, never)...), http1.SetOf(slices.Concat(forwarding, never, module)...),
+	}
 	dropFromApp     = http1.SetOf(append([]http1.ID{http1.Roost}, hopByHop...)...)
 	dropUnchunked   = http1.SetOf(append([]http1.ID{http1.Roost, http1.Trailer}, hopByHop...)...)
 	dropInterim     = dropUnchunked
 	dropTrailers    = allKnown()
 )
+
+// dropped are sets of fields that are not passed on.
+type dropped struct{ plain, module *http1.Set }
+
+func (d dropped) of(p backend.Policy) *http1.Set {
+	if p.Module {
+		return d.module
+	}
+	return d.plain
+}
 
 // allKnown is for trailers: none of the fields that a proxy knows has a
 // meaning there, and a framing or routing field would be a lie.
@@ -55,9 +73,9 @@ func (x *exchange) appendRequest(b []byte) []byte {
 	}
 	b = append(b, http1.CRLF...)
 	if c.trusted {
-		b = req.AppendExcept(b, dropFromTrusted)
+		b = req.AppendExcept(b, dropFromTrusted.of(x.policy))
 	} else {
-		b = req.AppendExcept(b, dropFromOthers)
+		b = req.AppendExcept(b, dropFromOthers.of(x.policy))
 		x.warnOfSpoofing()
 	}
 	b = x.appendFraming(b)
@@ -65,6 +83,9 @@ func (x *exchange) appendRequest(b []byte) []byte {
 	b = http1.AppendField(b, "X-Request-Id", x.id)
 	if t := x.lease.Endpoint().Token; t != "" {
 		b = http1.AppendField(b, "Roost-Token", t)
+		if x.policy.Module {
+			b = http1.AppendField(b, "MS-ASPNETCORE-TOKEN", t)
+		}
 	}
 	return append(b, http1.CRLF...)
 }
@@ -119,7 +140,7 @@ func (x *exchange) appendForwarding(b []byte) []byte {
 				}
 			}
 		}
-		b = append(append(b, c.ip...), http1.CRLF...)
+		b = append(x.appendClient(b), http1.CRLF...)
 	}
 	if !keeps(http1.XForwardedProto) {
 		b = append(b, "X-Forwarded-Proto: http\r\n"...)
@@ -134,6 +155,15 @@ func (x *exchange) appendForwarding(b []byte) []byte {
 		b = http1.AppendField(b, "X-Forwarded-Prefix", x.strip)
 	}
 	return b
+}
+
+// appendClient says who the client is: its address, as the module does with its
+// port, and IPv6 in brackets then.
+func (x *exchange) appendClient(b []byte) []byte {
+	if !x.policy.Module {
+		return append(b, x.c.ip...)
+	}
+	return netip.AddrPortFrom(x.c.client, x.c.from).AppendTo(b)
 }
 
 // warnOfSpoofing logs, once a peer, that fields were dropped which only a

@@ -34,6 +34,9 @@ const (
 	Roost
 	// Module is any MS-ASPNETCORE-* field, likewise.
 	Module
+	// XOriginal is any X-Original-* field, likewise: what an ASP.NET Core app
+	// would take for its own note of what the forwarding fields replaced.
+	XOriginal
 	// Disguised is a known field written with "_" for "-": apps that fold
 	// names as CGI does would take it for the real one.
 	Disguised
@@ -129,6 +132,10 @@ func reserved(name []byte) ID {
 	case 'm', 'M':
 		if hasPrefix(name, "ms-aspnetcore-") {
 			return Module
+		}
+	case 'x', 'X':
+		if hasPrefix(name, "x-original-") {
+			return XOriginal
 		}
 	}
 	return Other
