@@ -159,7 +159,8 @@ const (
 	EventAppStopped         EventID = "AppStopped" // by an operator
 	EventAppScaled          EventID = "AppScaled"
 	EventAppRecycled        EventID = "AppRecycled"
-	EventAppIdle            EventID = "AppIdle" // stopped for lack of requests
+	EventInstanceRecycled   EventID = "InstanceRecycled" // it is to be replaced, unasked
+	EventAppIdle            EventID = "AppIdle"          // stopped for lack of requests
 	EventAppBlocked         EventID = "AppBlocked"
 	EventInstanceStarting   EventID = "InstanceStarting"
 	EventInstanceReady      EventID = "InstanceReady"

@@ -59,6 +59,7 @@ type Condition struct {
 
 // The condition types.
 const (
+	CondRecycleFailed    = "RecycleFailed" // of a recycle that the daemon started itself
 	CondRolloutFailed    = "RolloutFailed"
 	CondRunsAsRoot       = "RunsAsRoot"
 	CondBestEffortStop   = "BestEffortStop"

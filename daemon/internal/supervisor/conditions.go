@@ -19,8 +19,7 @@ type condition struct {
 func (c *controller) noteConditions(found map[string]string) {
 	for kind, known := range c.conditions {
 		if _, ok := found[kind]; !ok && known.launch {
-			delete(c.conditions, kind)
-			c.record(app.EventConditionDisappear, app.Info, "condition "+kind+" is gone")
+			c.dropCondition(kind)
 		}
 	}
 	for kind, message := range found {
@@ -45,6 +44,14 @@ func (c *controller) noteCondition(kind, message string, launch bool) {
 	}
 	known.Message, known.launch = message, launch
 	c.conditions[kind] = known
+}
+
+// dropCondition forgets a condition that does not hold any more.
+func (c *controller) dropCondition(kind string) {
+	if _, ok := c.conditions[kind]; ok {
+		delete(c.conditions, kind)
+		c.record(app.EventConditionDisappear, app.Info, "condition "+kind+" is gone")
+	}
 }
 
 // conditionFound is a condition that somebody else has found.

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"cmp"
 	"context"
 	"reflect"
 	"slices"
@@ -80,6 +79,9 @@ type trouble struct {
 	blocked   bool       // it has been told that the app is blocked
 	forfeited int        // instances that restart.when does not bring back
 	withheld  int        // failed first starts: not tried again before another one is ready
+
+	recycleStreak int       // recycles of the daemon's own that failed in a row
+	recycleAfter  time.Time // until then none is tried again
 }
 
 // demand is why an app runs.
@@ -157,15 +159,17 @@ func (c *controller) turn(now time.Time) time.Time {
 	c.answerWaiters(now)
 	c.recordReady()
 	c.lookForIdleness(now)
+	again := c.recycleDue(now)
 	d := plan(c.wish(now), c.observe(), now)
 	c.carryOut(d.actions)
 	if c.advance(now) { // what follows a rollout may be another plan
+		again = earliest(again, c.recycleDue(now))
 		d = plan(c.wish(now), c.observe(), now)
 		c.carryOut(d.actions)
 	}
 	c.depart()
 	c.show(now)
-	wake := earliest(earliest(d.wake, c.idleAt), c.nextAdmission())
+	wake := earliest(earliest(d.wake, c.idleAt), earliest(c.nextAdmission(), again))
 	if until, blocked := c.blockedUntil(now); blocked {
 		wake = earliest(wake, until)
 	}
@@ -180,6 +184,9 @@ func (c *controller) wish(now time.Time) wish {
 		count:     max(0, *spec.Instances-c.forfeited-c.withheld),
 		exclusive: !*spec.Recycle.Overlap,
 		notBefore: c.notBefore,
+	}
+	if c.roll.recycles() {
+		w.recycle, w.minReady = true, c.minReady()
 	}
 	if until, blocked := c.blockedUntil(now); blocked && until.After(w.notBefore) {
 		w.notBefore = until
@@ -210,6 +217,7 @@ func (c *controller) observe() []seen {
 	for _, m := range c.members {
 		list = append(list, seen{
 			id: m.ID, phase: m.Phase, rollout: m.Rollout, readySince: m.readySince, settling: m.probation > 0,
+			due:     m.due != "",
 			current: m.Generation == c.stored.Serving || !replaces(m.generation(), c.serving()),
 		})
 	}
@@ -226,7 +234,7 @@ func (c *controller) carryOut(actions []action) {
 		default:
 			m := c.member(a.id)
 			m.draining = m.Phase >= app.PhaseReady && (m.published || m.Address == "")
-			m.Reason = cmp.Or(a.reason, c.whyStopped())
+			m.Reason = c.whyStopped(m, a)
 			m.Phase = app.PhaseStopping
 			if m.draining {
 				m.Phase = app.PhaseDraining

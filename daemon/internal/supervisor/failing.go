@@ -13,6 +13,10 @@ func (c *controller) crashed(m *member, at time.Time, failed bool) {
 	spec := c.serving().Spec
 	ready := m.readyFor(at)
 	m.readySince = time.Time{}
+	if c.spares(m) && ready < c.minReady() {
+		c.failRecycle(fmt.Sprintf("a new instance of %s was ready for %v only: %s", c.name, max(ready, m.wasReady).Round(time.Millisecond), m.Reason), "", at)
+		return
+	}
 	c.failures.ended(ready)
 	c.failures.add(at)
 	c.notBefore = at.Add(restartDelay(c.failures.streak, spec.Restart))
@@ -41,9 +45,13 @@ func (e startFailed) on(c *controller) {
 	if e.err.Exit != nil {
 		at = onOurClock(e.err.Exit.Time, at)
 	}
+	message := fmt.Sprintf("%s did not start: %s", c.name, e.err.Message)
+	if c.spares(m) {
+		c.failRecycle(message, e.tail, at)
+		return
+	}
 	c.failures.add(at)
 	c.notBefore = at.Add(restartDelay(c.failures.streak, c.serving().Spec.Restart))
-	message := fmt.Sprintf("%s did not start: %s", c.name, e.err.Message)
 	switch r := c.roll; {
 	case r.replaces(m) && !r.committed && !r.paused:
 		c.rollBack(m, message)

@@ -122,3 +122,16 @@ func (s *fakeStore) fail(err error) {
 	defer s.mu.Unlock()
 	s.broken = err
 }
+
+// find returns the events of a kind, oldest first.
+func (r *fakeRecorder) find(id app.EventID) []app.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found []app.Event
+	for _, e := range r.events {
+		if e.ID == id {
+			found = append(found, e)
+		}
+	}
+	return found
+}

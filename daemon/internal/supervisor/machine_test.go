@@ -28,7 +28,7 @@ var deeds = rapid.Custom(func(t *rapid.T) deed {
 	return deed{
 		verb: rapid.SampledFrom([]string{
 			"apply", "apply", "apply", "verify", "activate", "activate", "activate", "crash", "crash", "sicken",
-			"stop", "start", "recycle", "scale", "rollback", "delete", "behave", "behave", "busy", "reboot", "full disk",
+			"stop", "start", "recycle", "unasked", "unasked", "scale", "rollback", "delete", "behave", "behave", "busy", "reboot", "full disk",
 		}).Draw(t, "verb"),
 		name: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "name"),
 		n:    rapid.IntRange(0, 1<<12).Draw(t, "n"),
@@ -169,6 +169,13 @@ func (m *machine) do(d deed) {
 	case "recycle":
 		_, _, err := m.Recycle(ctx, d.name, "")
 		m.allowed(d, err, app.NotFound, app.WrongState)
+	case "unasked":
+		if list := m.host.alive(); d.n%2 == 0 && len(list) > 0 {
+			l := list[d.n%len(list)].launch
+			m.postTo(l.Spec.Name, dueNow{l.ID})
+			return
+		}
+		m.postTo(d.name, dueNow{})
 	case "scale":
 		_, _, err := m.Scale(ctx, d.name, 1+d.n%4, "")
 		m.allowed(d, err, app.NotFound)

@@ -25,6 +25,7 @@ type member struct {
 	probation    time.Duration // while others take requests: how long it has to be ready before it does; 0: it is over
 	published    bool          // it has been in the set
 	secondPort   bool          // it was started because a stranger had another one's port
+	due          string        // why it is to be replaced; "": it is not
 	unannounced  bool          // that it is ready: those who wait for it learn it first
 	shown        app.Instance
 }
@@ -85,6 +86,11 @@ func (c *controller) start(a action, secondPort bool) {
 		g = desiredOf(c.stored)
 		m.Rollout, m.probation = c.roll.id, c.probation()
 		notes[noteRollout] = m.Rollout
+	} else if c.roll.recycles() {
+		m.Rollout = c.roll.id // without a note: no later daemon goes on with it
+		if *g.Spec.Recycle.Overlap {
+			m.probation = c.minReady()
+		}
 	}
 	m.launch = app.Launch{
 		ID: newInstanceID(), Generation: g.Number, Spec: g.Spec, Dir: g.ResolvedDir,
@@ -122,6 +128,8 @@ func (c *controller) whyStarted(a action) string {
 		return "to verify generation " + number(c.stored.Desired)
 	case a.rollout:
 		return "rollout of generation " + number(c.stored.Desired)
+	case c.roll.recycles():
+		return "recycle: " + c.whyDue()
 	case c.established && c.failures.streak > 0:
 		return "replaces one that ended"
 	case c.established:
@@ -134,9 +142,13 @@ func (c *controller) whyStarted(a action) string {
 	return "an operator started it"
 }
 
-// whyStopped says why nothing of the app is to run.
-func (c *controller) whyStopped() string {
+// whyStopped says why plan stops an instance.
+func (c *controller) whyStopped(m *member, a action) string {
 	switch {
+	case m.due != "" && (a.reason == reasonOutdated || a.reason == reasonMakesRoom):
+		return "recycled: " + m.due
+	case a.reason != reasonNotWanted:
+		return a.reason
 	case c.removed:
 		return "the app was removed"
 	case c.stored.Stopped:

@@ -15,6 +15,8 @@ type wish struct {
 	exclusive bool      // no new instance beside the one it replaces (recycle.overlap: false)
 	notBefore time.Time // starts that follow a failure wait until then
 	rollout   *replacing
+	recycle   bool          // instances that are due are replaced
+	minReady  time.Duration // of recycle
 }
 
 // replacing is a rollout that replaces instances, as plan needs it.
@@ -35,6 +37,7 @@ type seen struct {
 	current    bool      // runs what the serving generation says
 	readySince time.Time // in phase Ready
 	settling   bool      // it takes no requests yet, for others do
+	due        bool      // it is to be replaced
 }
 
 // live tells whether the instance is there to stay.
@@ -42,6 +45,9 @@ func (s seen) live() bool { return s.phase < app.PhaseDraining }
 
 // dying tells whether the instance is on its way out, but still there.
 func (s seen) dying() bool { return s.phase >= app.PhaseDraining && s.phase < app.PhaseExited }
+
+// leaves tells whether the instance is to go, or on its way out.
+func (s seen) leaves() bool { return s.due || !s.live() }
 
 func (s seen) ready() bool { return s.phase == app.PhaseReady }
 
@@ -113,17 +119,22 @@ const (
 )
 
 // planSteady keeps count instances of the serving generation. Leftovers of a
-// rollout that was rolled back or overtaken are replaced one at a time, without
-// ever having fewer ready than before.
+// rollout that was rolled back or overtaken, and what is due for a recycle of the
+// daemon's own, are replaced one at a time, without ever having fewer ready than
+// before.
 func planSteady(d *decision, w wish, all []seen, now time.Time) {
-	current := filter(all, func(s seen) bool { return s.live() && s.current })
-	outdated := filter(all, func(s seen) bool { return s.live() && !s.current })
+	stays := func(s seen) bool { return s.current && !(w.recycle && s.due) }
+	current := filter(all, func(s seen) bool { return s.live() && stays(s) })
+	outdated := filter(all, func(s seen) bool { return s.live() && !stays(s) })
 	unready := filter(outdated, func(s seen) bool { return s.phase == app.PhaseStarting })
 	outdated = filter(outdated, func(s seen) bool { return s.phase != app.PhaseStarting })
 	d.stop(reasonSuperseded, unready...)
 
 	current = stopSurplus(d, current, w.count)
 	missing := w.count - len(current)
+	if len(outdated) > 0 {
+		d.wakeAt(nextSettled(current, w.minReady, now))
+	}
 	present := len(current) + len(outdated) + len(unready) + count(all, seen.dying)
 	switch {
 	case len(outdated) == 0 && w.exclusive:
@@ -136,7 +147,7 @@ func planSteady(d *decision, w wish, all []seen, now time.Time) {
 			return
 		}
 		if present >= w.count {
-			if count(all, seen.dying) == 0 {
+			if count(all, seen.dying) == 0 && settled(current, w.minReady, now) == len(current) {
 				d.stop(reasonMakesRoom, outdated[0])
 			}
 			return
@@ -144,7 +155,7 @@ func planSteady(d *decision, w wish, all []seen, now time.Time) {
 		missing = min(missing, 1)
 	default:
 		// Each ready current one lets an outdated one go.
-		if over := count(current, seen.ready) + len(outdated) - w.count; over > 0 {
+		if over := settled(current, w.minReady, now) + len(outdated) - w.count; over > 0 {
 			d.stop(reasonOutdated, outdated[:min(over, len(outdated))]...)
 			return
 		}

@@ -13,11 +13,11 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // parse reads instances, oldest first: id, a letter for the phase (Starting,
 // Ready, Unready, Draining, sTopping: S R U D T), "!" for one that is outdated,
-// "@3" for one of rollout r that has been ready for 3 seconds (0 where not said).
+// "*" for one that is due, "@3" for one of rollout r that has been ready for 3 seconds (0 where not said).
 func parse(t *testing.T, s string) []seen {
 	var list []seen
 	for f := range strings.FieldsSeq(s) {
-		i := seen{id: app.InstanceID(f[:1]), current: !strings.Contains(f, "!"), readySince: now.Add(-time.Hour)}
+		i := seen{id: app.InstanceID(f[:1]), current: !strings.Contains(f, "!"), due: strings.Contains(f, "*"), readySince: now.Add(-time.Hour)}
 		i.phase = map[byte]app.Phase{
 			'S': app.PhaseStarting, 'R': app.PhaseReady, 'U': app.PhaseUnready, 'D': app.PhaseDraining, 'T': app.PhaseStopping,
 		}[f[1]]
@@ -94,6 +94,41 @@ func TestPlan_Steady(t *testing.T) {
 		"outdated, exclusive: no room for it":     {wish{run: true, count: 1, exclusive: true}, "aR! bR", "-a"},
 		"rolled back at the second of three":      {wish{run: true, count: 3}, "aR bR cR! dT!", ""},
 		"rolled back: one old one beside the new": {wish{run: true, count: 3}, "aR bR cR!", "+1"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := text(plan(tt.wish, parse(t, tt.have), now)); got != tt.want {
+				t.Errorf("%s: got %q, want %q", tt.have, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestPlan_Recycle(t *testing.T) {
+	recycle := func(n int) wish { return wish{run: true, count: n, recycle: true, minReady: 2 * time.Second} }
+	exclusive := func(n int) wish { w := recycle(n); w.exclusive = true; return w }
+	tests := map[string]struct {
+		wish wish
+		have string
+		want string
+	}{
+		"without a recycle nothing is due":      {wish{run: true, count: 2}, "aR* bR*", ""},
+		"one new beside":                        {recycle(2), "aR* bR*", "+1"},
+		"wait until it is ready":                {recycle(2), "aR* bR* cS", ""},
+		"wait until it has been for min_ready":  {recycle(2), "aR* bR* cR@1", "wake 1s"},
+		"then one goes":                         {recycle(2), "aR* bR* cR@2", "-a"},
+		"wait until it is gone":                 {recycle(2), "aD* bR* cR@2", ""},
+		"the next":                              {recycle(2), "bR* cR@3", "+1"},
+		"only what is due":                      {recycle(3), "aR bR* cR", "+1"},
+		"it goes, the others stay":              {recycle(3), "aR bR* cR dR@2", "-b"},
+		"one that is unready is kept as long":   {recycle(1), "aU* bS", ""},
+		"exclusive: one goes first":             {exclusive(2), "aR* bR*", "-a"},
+		"exclusive: wait until it is gone":      {exclusive(2), "aD* bR*", ""},
+		"exclusive: then its replacement":       {exclusive(2), "bR*", "+1"},
+		"exclusive: which is waited for":        {exclusive(2), "bR* cS", ""},
+		"exclusive: for min_ready":              {exclusive(2), "bR* cR@1", "wake 1s"},
+		"exclusive: before the next one goes":   {exclusive(2), "bR* cR@2", "-b"},
+		"a missing one is started as any other": {recycle(2), "aR*", "+1"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

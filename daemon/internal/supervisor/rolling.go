@@ -53,6 +53,9 @@ func (c *controller) replacing() *replacing {
 func (c *controller) begin(r *rollout) {
 	c.supersede("a newer write took over")
 	r.target, r.began = c.stored.Desired, time.Now()
+	if r.recycles() {
+		r.target = c.stored.Serving
+	}
 	r.errands, r.end = context.WithCancel(c.ctx)
 	if r.id == "" {
 		r.id = newID()
@@ -154,6 +157,8 @@ func (c *controller) completeRollout() {
 		message = "every instance is stopped"
 	case c.roll.kind == rollRoutes:
 		message = "every proxy has the routes"
+	case c.roll.recycles():
+		c.recycleStreak = 0
 	}
 	took := time.Since(c.roll.began).Round(time.Millisecond)
 	c.recordRollout(app.EventRolloutComplete, app.Info, fmt.Sprintf("%s after %v", message, took))
@@ -236,13 +241,15 @@ func (c *controller) showRollout(phase app.RolloutPhase, message, output string)
 		shown.Desired = c.replacing().count
 	case rollRun:
 		shown.Desired = *c.serving().Spec.Instances
+	case rollRecycle:
+		shown.Desired = r.count
 	}
 	for _, m := range c.members {
 		switch {
-		case !m.live() && r.replaces(m): // a new one that failed makes way for nobody
+		case !m.live() && m.Rollout == r.id: // a new one that failed makes way for nobody
 		case !m.live():
 			shown.Draining++
-		case m.Phase == app.PhaseReady && (r.kind == rollRun || r.replaces(m)):
+		case m.Phase == app.PhaseReady && (r.kind == rollRun || m.Rollout == r.id):
 			shown.Updated++
 		}
 	}

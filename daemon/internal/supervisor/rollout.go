@@ -99,6 +99,7 @@ const (
 	rollRun                            // the wanted instances are ready
 	rollRoutes                         // the proxies have the app's routes
 	rollStop                           // no instance is left
+	rollRecycle                        // no instance is due: a recycle of the daemon's own
 )
 
 // step is what a rollout needs next.
@@ -127,6 +128,10 @@ func nextStep(p progress, all []seen, now time.Time) step {
 	case rollRun:
 		alive := filter(all, seen.live)
 		if len(alive) != p.wanted || count(alive, seen.ready) < p.wanted || count(all, seen.dying) > 0 {
+			return stepWait
+		}
+	case rollRecycle:
+		if count(all, seen.leaves) > 0 || count(all, func(s seen) bool { return s.ready() && !s.settling }) < len(all) {
 			return stepWait
 		}
 	case rollStop:

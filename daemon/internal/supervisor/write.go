@@ -63,7 +63,7 @@ func (e write) on(c *controller) {
 		c.takeOut()
 	}
 	rollout := ""
-	if c.roll != nil {
+	if c.roll != nil && !c.roll.recycles() { // nobody asked for that
 		rollout = c.roll.id
 	}
 	now := time.Now()
@@ -75,7 +75,7 @@ func (e write) on(c *controller) {
 func (c *controller) applied(kind writeKind) {
 	idle := c.demand == demandNone
 	boots := c.serving().Spec.Start.When == app.StartOnBoot && !c.stored.Stopped
-	if kind == writeTouch && c.roll != nil {
+	if kind == writeTouch && c.roll != nil && !c.roll.recycles() {
 		return // it is under way
 	}
 	if kind == writeTouch && len(c.failures.times) == 0 && c.fault == nil && (!idle || !boots) {
@@ -96,7 +96,7 @@ func (c *controller) applied(kind writeKind) {
 // runs makes the wanted instances being ready the rollout's end, unless there is
 // one under way that ends so anyway.
 func (c *controller) runs() {
-	if c.roll == nil || c.roll.kind == rollStop || c.roll.kind == rollRoutes {
+	if c.roll == nil || c.roll.kind != rollReplace && c.roll.kind != rollRun {
 		c.begin(&rollout{kind: rollRun})
 	}
 }

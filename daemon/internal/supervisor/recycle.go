@@ -1,0 +1,143 @@
+package supervisor
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/roostd/roost/daemon/internal/app"
+)
+
+const (
+	firstRecycleDelay = time.Second // after a recycle of the daemon's own that failed; then it doubles
+	maxRecycleDelay   = time.Minute
+)
+
+// cause is why the daemon replaces instances unasked.
+type cause struct {
+	trigger  string // the key of the manifest
+	message  string // for people: the limit, and what was measured
+	limit    string
+	measured string
+}
+
+func (w cause) attributes() map[string]string {
+	a := map[string]string{"trigger": w.trigger}
+	if w.limit != "" {
+		a["limit"] = w.limit
+	}
+	if w.measured != "" {
+		a["measured"] = w.measured
+	}
+	return a
+}
+
+// recycleAll has every live instance replaced, one at a time, by one of the
+// serving generation, in the folder that is pinned to. Where none lives nothing
+// happens. A rollout under way goes first: what it replaces anyway is not replaced
+// twice, and what it has started already is replaced once more.
+func (c *controller) recycleAll(why cause) {
+	found := false
+	for _, m := range c.members {
+		if m.live() {
+			found = true
+			m.due = cmp.Or(m.due, why.message)
+		}
+	}
+	if found {
+		c.cfg.Recorder.Record(app.Event{
+			ID: app.EventAppRecycled, App: c.name, Severity: app.Info,
+			Message: "app is recycled: " + why.message, Attributes: why.attributes(),
+		})
+	}
+}
+
+// recycleOne has an instance replaced. One that already is to be stays so.
+func (c *controller) recycleOne(m *member, severity app.Severity, why cause) {
+	if !m.live() || m.due != "" {
+		return
+	}
+	m.due = why.message
+	a := m.attributes()
+	for k, v := range why.attributes() {
+		a[k] = v
+	}
+	c.cfg.Recorder.Record(app.Event{
+		ID: app.EventInstanceRecycled, App: c.name, Instance: m.ID, Severity: severity,
+		Message: "instance is replaced: " + why.message, Attributes: a,
+	})
+}
+
+// recycleDue begins to replace the instances that are due, once no other rollout
+// is under way and the last attempt is long enough ago. It returns when to look
+// again.
+func (c *controller) recycleDue(now time.Time) time.Time {
+	n := 0
+	for _, m := range c.members {
+		if m.live() && m.due != "" {
+			n++
+		}
+	}
+	switch {
+	case n == 0:
+		c.dropCondition(app.CondRecycleFailed)
+	case c.roll != nil || !c.wanted():
+	case now.Before(c.recycleAfter):
+		return c.recycleAfter
+	default:
+		c.begin(&rollout{kind: rollRecycle, count: n})
+	}
+	return time.Time{}
+}
+
+// recycles tells whether the rollout is a recycle of the daemon's own.
+func (r *rollout) recycles() bool { return r != nil && r.kind == rollRecycle }
+
+// spares tells whether a new instance that fails costs nothing: it belongs to a
+// recycle of the daemon's own, and as many as are wanted live without it.
+func (c *controller) spares(m *member) bool {
+	if !c.roll.recycles() || m.Rollout != c.roll.id {
+		return false
+	}
+	others := 0
+	for _, o := range c.members {
+		if o != m && o.live() {
+			others++
+		}
+	}
+	return others >= *c.serving().Spec.Instances-c.forfeited-c.withheld
+}
+
+// failRecycle ends a recycle of the daemon's own for the failure of a new instance.
+// The old one stays, and it is tried again: such a failure is no crash of the app,
+// and nothing is rolled back.
+func (c *controller) failRecycle(message, output string, now time.Time) {
+	c.recycleStreak++
+	delay := recycleDelay(c.recycleStreak)
+	c.recycleAfter = now.Add(delay)
+	message += fmt.Sprintf("; the old instance stays, and is tried to be replaced again in %v", delay)
+	c.noteCondition(app.CondRecycleFailed, message, false)
+	c.failRollout(message, output)
+}
+
+func recycleDelay(streak int) time.Duration {
+	d := firstRecycleDelay
+	for range streak - 1 {
+		d = min(2*d, maxRecycleDelay)
+	}
+	return d
+}
+
+// minReady is how long the replacement of a recycle of the daemon's own has to be
+// ready before the old instance goes.
+func (c *controller) minReady() time.Duration { return *c.serving().Spec.Recycle.MinReady }
+
+// whyDue returns why some live instance is due.
+func (c *controller) whyDue() string {
+	i := slices.IndexFunc(c.members, func(m *member) bool { return m.live() && m.due != "" })
+	if i < 0 {
+		return "an instance had to be replaced"
+	}
+	return c.members[i].due
+}
