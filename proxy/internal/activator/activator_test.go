@@ -324,3 +324,14 @@ func TestActivator_ForgetsWhatSaysNothing(t *testing.T) {
 		}
 	})
 }
+
+func TestWait_OfflineEndsIt(t *testing.T) {
+	inBubble(t, ready(time.Hour), func(t *testing.T, w *world) {
+		out := w.wait(t.Context())
+		time.Sleep(time.Second)
+		w.revision++
+		w.registry.Apply(backend.Set{App: "app", Epoch: 1, Revision: w.revision, Policy: policy, Offline: &backend.Offline{}})
+		(<-out).want(t, "offline", time.Second)
+		(<-w.wait(t.Context())).want(t, "offline", 0)
+	})
+}

@@ -11,6 +11,7 @@ const (
 	codeBackendLost  = "backend-lost"
 	codeUnreachable  = "daemon-unreachable"
 	codeShuttingDown = "shutting-down"
+	codeOffline      = "offline"
 )
 
 // Failure says why a request gets no endpoint. It is shared by all requests that
@@ -53,6 +54,10 @@ func queueTimeout() *Failure {
 
 func noRoute() *Failure {
 	return &Failure{Code: codeNoRoute, Message: "the app was removed"}
+}
+
+func offline() *Failure {
+	return &Failure{Code: codeOffline, Message: "the app is offline"}
 }
 
 func backendLost() *Failure {

@@ -74,6 +74,9 @@ func (w *waiter) look() (done bool, err error) {
 	if w.pool.Removed() {
 		return true, noRoute()
 	}
+	if w.pool.Offline() != nil { // whatever is left of its instances
+		return true, offline()
+	}
 	if w.pool.Ready(w.failed) {
 		return true, nil
 	}

@@ -54,6 +54,17 @@ type Set struct {
 	Epoch, Revision uint64
 	Policy          Policy
 	Endpoints       []Endpoint
+	// Offline is what every request gets of an app that is out of service with a
+	// page; nil of one that is in service.
+	Offline *Offline `json:",omitempty"`
+}
+
+// Offline is the page of an app that is out of service. Nobody changes it.
+type Offline struct {
+	// Page is HTML, byte for byte as it is to be sent. It may be empty.
+	Page []byte
+	// BuiltIn asks for the proxy's own page instead.
+	BuiltIn bool
 }
 
 // Load is what a pool has to do, as reported to the daemon.

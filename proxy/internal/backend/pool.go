@@ -29,6 +29,7 @@ type Pool struct {
 type state struct {
 	epoch, revision uint64
 	policy          Policy
+	offline         *Offline
 }
 
 func newPool(name string, notify func(string)) *Pool {
@@ -42,6 +43,9 @@ func (p *Pool) Name() string { return p.name }
 
 // Policy is what the app's current set says about requests.
 func (p *Pool) Policy() Policy { return p.state.Load().policy }
+
+// Offline is the page that every request gets; nil while the app is in service.
+func (p *Pool) Offline() *Offline { return p.state.Load().offline }
 
 // Epoch is that of the current set.
 func (p *Pool) Epoch() uint64 { return p.state.Load().epoch }
@@ -134,7 +138,7 @@ func (p *Pool) replace(set *Set, accept func(*state) bool) bool {
 		p.mu.Unlock()
 		return false
 	}
-	p.state.Store(&state{epoch: set.Epoch, revision: set.Revision, policy: set.Policy})
+	p.state.Store(&state{epoch: set.Epoch, revision: set.Revision, policy: set.Policy, offline: set.Offline})
 	leaving := p.take(set.Endpoints)
 	changed := p.changed
 	p.changed = make(chan struct{})

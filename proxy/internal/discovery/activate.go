@@ -48,6 +48,7 @@ func (l *Link) Activate(ctx context.Context, app string, epoch, revision uint64,
 // for the log, and for the pages of apps in development.
 var refusals = map[string]activator.Failure{
 	"APP_STOPPED":   {Code: "stopped", Message: "the app is stopped"},
+	"APP_OFFLINE":   {Code: "offline", Message: "the app is offline"},
 	"APP_MANUAL":    {Code: "stopped", Message: "the app is started by its operator only"},
 	"START_FAILED":  {Code: "start-failed", Message: "the app could not be started"},
 	"START_TIMEOUT": {Code: "start-timeout", Message: "the app did not get ready in time"},

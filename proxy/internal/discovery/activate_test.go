@@ -89,6 +89,7 @@ func TestActivate_Refusals(t *testing.T) {
 	}{
 		"stopped":       {fakedaemon.Refusal(codes.FailedPrecondition, "APP_STOPPED", 0, now), "stopped"},
 		"manual":        {fakedaemon.Refusal(codes.FailedPrecondition, "APP_MANUAL", 0, now), "stopped"},
+		"offline":       {fakedaemon.Refusal(codes.FailedPrecondition, "APP_OFFLINE", 0, now), "offline"},
 		"failed":        {fakedaemon.Refusal(codes.Unavailable, "START_FAILED", time.Second, now), "start-failed"},
 		"timeout":       {fakedaemon.Refusal(codes.Unavailable, "START_TIMEOUT", time.Second, now), "start-timeout"},
 		"rapid fail":    {fakedaemon.Refusal(codes.Unavailable, "RAPID_FAIL", time.Second, now), "rapid-fail"},

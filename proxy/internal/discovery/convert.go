@@ -25,6 +25,9 @@ func appFrom(s *roostv1.EndpointSet) app {
 		App: s.GetApp(), Epoch: s.GetEpoch(), Revision: s.GetRevision(),
 		Policy: policyFrom(s.GetRequests()),
 	}}
+	if o := s.GetOffline(); o != nil {
+		a.Set.Offline = &backend.Offline{Page: o.GetPage(), BuiltIn: o.GetBuiltIn()}
+	}
 	for _, e := range s.GetEndpoints() {
 		a.Set.Endpoints = append(a.Set.Endpoints, endpointFrom(e))
 	}

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	roostv1 "github.com/roostd/roost/gen/roost/v1"
 	"github.com/roostd/roost/proxy/internal/discovery/fakedaemon"
 )
 
@@ -131,6 +132,20 @@ func TestSnapshot_ChangesAreSavedTogetherAndAtTheEnd(t *testing.T) {
 			t.Errorf("%d apps saved, %v; want 3", len(apps), err)
 		}
 	})
+}
+
+func TestSnapshot_KeepsThePageOfAnAppThatIsOffline(t *testing.T) {
+	s := openState(t, t.TempDir(), "boot")
+	page := "<p>\xff\x00</p>"
+	wire := set("a", 1)
+	wire.Offline = &roostv1.Offline{Page: []byte(page)}
+	if err := s.save(1, []app{appFrom(wire), appFrom(set("b", 1))}); err != nil {
+		t.Fatal(err)
+	}
+	_, apps, err := s.load()
+	if err != nil || len(apps) != 2 || apps[0].Set.Offline == nil || string(apps[0].Set.Offline.Page) != page || apps[1].Set.Offline != nil {
+		t.Errorf("%+v, %v", apps, err)
+	}
 }
 
 func TestSnapshot_Unreadable(t *testing.T) {

@@ -24,12 +24,16 @@ func (x *exchange) fail(f *failure) {
 	head := x.req.Method == http1.MethodHead
 	x.out = p.append(x.out[:0], f, head, x.keep, x.req.Minor)
 	c.wait(phaseClientWrite)
-	_, err := c.sock.send(x.out, nil, nil)
+	var raw []byte
+	if !head {
+		raw = p.raw
+	}
+	_, err := c.sock.send(x.out, raw, nil)
 	switch {
 	case err != nil:
 		x.keep = false
 	case !head:
-		x.rec.BytesOut = int64(len(p.body))
+		x.rec.BytesOut = int64(p.size())
 	}
 }
 

@@ -89,6 +89,10 @@ func (x *exchange) hold() bool {
 		return true
 	}
 	if f, ok := errors.AsType[*activator.Failure](err); ok {
+		if f.Code == codeOffline {
+			x.fail(outOfService(x.app.Offline()))
+			return false
+		}
 		x.fail(failed(f))
 	} else if !x.broken() {
 		x.lost(err.Error())

@@ -174,6 +174,10 @@ func (x *exchange) handle() {
 	}
 	x.app = entry.Target
 	x.policy = x.app.Policy()
+	if o := x.app.Offline(); o != nil {
+		x.fail(outOfService(o))
+		return
+	}
 	if entry.Rule.StripPath && entry.Rule.Path != "/" && req.Path[0] == '/' {
 		x.strip = entry.Rule.Path
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/roostd/roost/proxy/internal/activator"
+	"github.com/roostd/roost/proxy/internal/backend"
 )
 
 // The codes that this package answers with; the list of all is closed. Those
@@ -18,6 +19,7 @@ const (
 	codeHeadTooLarge     = "head-too-large"
 	codeShuttingDown     = "shutting-down"
 	codeUnreachable      = "daemon-unreachable"
+	codeOffline          = "offline"
 	// codeClientGone is for the log only.
 	codeClientGone = "client-gone"
 )
@@ -36,7 +38,7 @@ type answer struct {
 var answers = map[string]answer{
 	codeNoRoute:          {404, "Not Found", "No app is registered for this address.", false, false},
 	"queue-full":         {503, "Service Unavailable", "Too many requests are waiting for this app to start. Please try again in a moment.", true, false},
-	"offline":            {503, "Service Unavailable", "This app is offline for maintenance.", true, false},
+	codeOffline:          {503, "Service Unavailable", "This app is offline for maintenance.", true, false},
 	"stopped":            {503, "Service Unavailable", "This app is stopped.", false, false},
 	codeUnreachable:      {503, "Service Unavailable", "This app is not running and cannot be started right now. Please try again in a moment.", true, false},
 	codeShuttingDown:     {503, "Service Unavailable", "The server is shutting down. Please try again in a moment.", true, true},
@@ -60,6 +62,8 @@ type failure struct {
 	// detail is an app's output or a daemon's reason; likewise.
 	detail  string
 	retryAt time.Time
+	// offline is the page of an app that is out of service; nil: a page of ours.
+	offline *backend.Offline
 }
 
 // noRoute is the answer to a request that no route leads anywhere. Where the
@@ -74,6 +78,15 @@ func (s *Server) noRoute() *failure {
 // failed makes a failure of what a Waiter returned.
 func failed(f *activator.Failure) *failure {
 	return &failure{code: f.Code, reason: f.Message, detail: f.Detail, retryAt: f.RetryAt}
+}
+
+// outOfService is the answer of an app that is offline.
+func outOfService(o *backend.Offline) *failure {
+	f := &failure{code: codeOffline, reason: "the app is offline"}
+	if o != nil && !o.BuiltIn {
+		f.offline = o
+	}
+	return f
 }
 
 // look returns the answer to a code. An unknown one, from a newer daemon, is a

@@ -15,15 +15,20 @@ type page struct {
 	status      int
 	contentType string
 	body        string
+	raw         []byte // instead of body: what an operator wrote
 }
 
 // newPage renders f: HTML for a browser, else problem details (RFC 9457).
 func newPage(f *failure, forBrowser, detailed bool, requestID string) page {
 	a := look(f.code)
-	if forBrowser {
-		return page{a.status, "text/html; charset=utf-8", htmlPage(a, f, detailed, requestID)}
+	if f.offline != nil {
+		// As the module of IIS does: without a charset, for the page names its own.
+		return page{status: a.status, contentType: "text/html", raw: f.offline.Page}
 	}
-	return page{a.status, "application/problem+json", problem(a, f, detailed, requestID)}
+	if forBrowser {
+		return page{status: a.status, contentType: "text/html; charset=utf-8", body: htmlPage(a, f, detailed, requestID)}
+	}
+	return page{status: a.status, contentType: "application/problem+json", body: problem(a, f, detailed, requestID)}
 }
 
 func problem(a answer, f *failure, detailed bool, requestID string) string {
@@ -76,11 +81,14 @@ func htmlPage(a answer, f *failure, detailed bool, requestID string) string {
 	return b.String()
 }
 
-// append renders the head, and the body unless the request was HEAD.
+// size is the length of the body.
+func (p page) size() int { return len(p.body) + len(p.raw) }
+
+// append renders the head, and the body unless the request was HEAD or it is raw.
 func (p page) append(dst []byte, f *failure, head, keep bool, minor byte) []byte {
 	dst = http1.AppendStatus(dst, p.status, []byte(look(f.code).title))
 	dst = http1.AppendField(dst, "Content-Type", p.contentType)
-	dst = http1.AppendField(dst, "Content-Length", strconv.Itoa(len(p.body)))
+	dst = http1.AppendField(dst, "Content-Length", strconv.Itoa(p.size()))
 	dst = http1.AppendField(dst, "Cache-Control", "no-store")
 	dst = http1.AppendField(dst, "Roost-Error", f.code)
 	dst = http1.AppendField(dst, "Date", time.Now().UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT"))

@@ -68,7 +68,11 @@ func (x *exchange) switchProtocols() {
 		return
 	}
 	c.setTunnel(t)
-	stop := x.lease.OnDrain(func() { t.drain(t.policy) })
+	pool := x.app // the exchange may be another's when the function runs
+	stop := x.lease.OnDrain(func() {
+		// An app that is taken offline is to leave its files now.
+		t.drain(t.policy || pool.Offline() != nil)
+	})
 	if c.srv.draining.Load() {
 		t.drain(t.policy)
 	}
