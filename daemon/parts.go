@@ -92,7 +92,8 @@ func (d *daemon) keeperConfig() (keeper.ClientConfig, error) {
 	}
 	return keeper.ClientConfig{
 		StateDir: cfg.stateDir, RunDir: filepath.Dir(cfg.socket), AppUser: cfg.appUser, ProxyGroup: cfg.proxyGroup,
-		Env: cfg.env, Exe: cfg.program, Args: args, KeeperStarted: d.keeperStarted, Orphan: d.orphan, Log: cfg.log.Named("keeper"),
+		Env: cfg.env, Exe: cfg.program, Args: args, KeeperStarted: d.keeperStarted, Orphan: d.orphan,
+		StdoutFault: d.stdoutFault, Log: cfg.log.Named("keeper"),
 	}, nil
 }
 
@@ -118,6 +119,17 @@ func (d *daemon) orphan(pid, uid int, killed bool) {
 		e.Message = fmt.Sprintf("killed process %d, which outlived the instances of its user (uid %d)", pid, uid)
 	}
 	d.events.Record(e)
+}
+
+func (d *daemon) stdoutFault(p app.ProcessInfo, why string) {
+	d.events.Record(app.Event{
+		ID: app.EventStdoutFileFailed, App: p.App, Instance: p.ID, Severity: app.Warning,
+		Message: "the copy of the app's output that logs.stdout_file asks for cannot be written: " + why +
+			": the app runs, and roostctl logs has its output; make the folder writable to the app's user and recycle",
+		Attributes: map[string]string{
+			"pid": strconv.Itoa(p.PID), "generation": strconv.FormatInt(p.Generation, 10), "error": why,
+		},
+	})
 }
 
 // proxyGID is the group that apps' sockets are opened to, -1 for none.

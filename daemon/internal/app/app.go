@@ -184,4 +184,5 @@ const (
 	EventOrphan             EventID = "Orphan"
 	EventConditionAppeared  EventID = "ConditionAppeared"
 	EventConditionDisappear EventID = "ConditionGone"
+	EventStdoutFileFailed   EventID = "StdoutFileFailed" // the copy of an app's output
 )

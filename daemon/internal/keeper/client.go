@@ -40,7 +40,10 @@ type ClientConfig struct {
 	// Orphan is told of each process that no instance could be told of, and again
 	// when it is killed; it may be nil.
 	Orphan func(pid, uid int, killed bool)
-	Log    hclog.Logger
+	// StdoutFault is told of each instance whose output is not copied to its
+	// logs.stdout_file, or not all of it, and why; it may be nil.
+	StdoutFault func(p app.ProcessInfo, why string)
+	Log         hclog.Logger
 }
 
 // Client is the daemon's end of its keeper. All but Run wait until there is one.

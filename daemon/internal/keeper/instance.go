@@ -12,6 +12,7 @@ import (
 
 	"github.com/roostd/roost/daemon/internal/keeper/pump"
 	"github.com/roostd/roost/daemon/internal/keeper/spawn"
+	"github.com/roostd/roost/daemon/internal/keeper/stdoutfile"
 	"github.com/roostd/roost/daemon/internal/keeper/tree"
 	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
 )
@@ -31,6 +32,7 @@ type instance struct {
 	exited  <-chan exit
 	order   spawn.Order // what a probe beside it is run like
 	pumps   []*pump.Pump
+	copy    *stdoutfile.Copy // nil where none is wanted
 
 	mailbox   chan func()
 	published chan struct{} // closed once it has a record
@@ -138,6 +140,7 @@ func (i *instance) run(ctx context.Context) {
 				p.Finish()
 			}
 			<-pumps
+			i.finishCopy()
 			return
 		}
 	}
@@ -192,6 +195,7 @@ func (i *instance) clean(ctx context.Context, pumps <-chan struct{}) {
 		p.Finish()
 	}
 	<-pumps
+	i.finishCopy()
 	if err := errors.Join(i.tree.Remove(), i.limited.Remove()); err != nil {
 		i.server.cfg.Log.Warn("cannot remove a cgroup", "instance", i.id, "error", err)
 	}

@@ -53,6 +53,7 @@ type fixture struct {
 	stop   func() // ends the client
 	run    string // folder of sockets, whose paths must be short
 	orphan func(pid, uid int, killed bool)
+	fault  func(p app.ProcessInfo, why string)
 }
 
 func newConfig(tb testing.TB, lane string) Config {
@@ -122,7 +123,7 @@ func (f *fixture) connect() (stop func()) {
 	c, err := NewClient(ClientConfig{
 		StateDir: f.state, RunDir: f.run, Env: map[string]string{"PATH": "/usr/bin:/bin"},
 		Exe: self, Args: []string{"roostd", "keeper"}, Environ: []string{keeperVariable + "=" + string(text)},
-		Orphan: f.orphan, Log: hclog.NewNullLogger(),
+		Orphan: f.orphan, StdoutFault: f.fault, Log: hclog.NewNullLogger(),
 	})
 	if err != nil {
 		f.tb.Fatal(err)

@@ -142,7 +142,8 @@ func (l *launching) settle() error {
 	exited := make(chan exit, 1)
 	i.exited = exited
 	i.record = l.record // written already
-	close(i.published)  // first: who learns of the record may ask for the instance at once
+	l.copyOutput()
+	close(i.published) // first: who learns of the record may ask for the instance at once
 	s.records.Set(i.id, l.record)
 	s.tasks.Go(func() { i.run(s.life) })
 	s.tasks.Go(func() {

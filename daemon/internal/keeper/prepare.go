@@ -49,6 +49,7 @@ func (c *Client) Launch(ctx context.Context, l app.Launch) (*Process, error) {
 		return nil, err
 	}
 	p.apply(record)
+	p.tellFault(prep.fault, "")
 	return p, nil
 }
 
@@ -81,8 +82,9 @@ type prepared struct {
 	launch   app.Launch
 	identity resolve.Identity
 	request  *keeperv1.LaunchRequest
-	folder   bool // it needs a folder for sockets
-	notify   bool // and a notify socket in it
+	folder   bool   // it needs a folder for sockets
+	notify   bool   // and a notify socket in it
+	fault    string // why its output is not copied
 }
 
 func (c *Client) prepare(l app.Launch) (*prepared, error) {
@@ -121,7 +123,8 @@ func (c *Client) prepare(l app.Launch) (*prepared, error) {
 		Path: command.Path, Argv: command.Argv, Env: env.List(), Dir: l.Dir,
 		Credential: credentialMessage(id), Umask: umask,
 		Nofile: uint64(max(s.Limits.NoFile, 0)), Memory: s.Limits.Memory, CpuMillis: s.Limits.CPUMillis, Pids: int64(s.Limits.Pids),
-		ListenFd: s.Listen.Mode == app.ListenFD, Address: address, Token: l.Token, Annotations: prep.annotations(secrets),
+		StdoutFile: prep.stdoutFile(env),
+		ListenFd:   s.Listen.Mode == app.ListenFD, Address: address, Token: l.Token, Annotations: prep.annotations(secrets),
 	}
 	return prep, nil
 }

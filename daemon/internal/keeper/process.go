@@ -39,6 +39,7 @@ type Process struct {
 	info   app.ProcessInfo
 	exit   app.Exit
 	notify *notifier
+	fault  string // of the copy of its output, as it was told
 }
 
 func newProcess(c *Client, id app.InstanceID) *Process {
@@ -84,6 +85,7 @@ func (p *Process) apply(r *keeperv1.Record) {
 	}
 	rebind := first && !r.GetGone() && p.notify == nil && r.GetAnnotations()[notifyNote] != "" && !isClosed(p.notified)
 	p.mu.Unlock()
+	p.tellFault(r.GetStdoutFault(), r.GetAnnotations()[toldNote])
 	switch {
 	case gone:
 		p.closeNotify()

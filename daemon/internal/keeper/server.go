@@ -18,6 +18,7 @@ import (
 	"github.com/roostd/roost/daemon/internal/keeper/pump"
 	"github.com/roostd/roost/daemon/internal/keeper/resolve"
 	"github.com/roostd/roost/daemon/internal/keeper/spawn"
+	"github.com/roostd/roost/daemon/internal/keeper/stdoutfile"
 	"github.com/roostd/roost/daemon/internal/keeper/tree"
 	"github.com/roostd/roost/daemon/internal/watch"
 	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
@@ -35,6 +36,7 @@ type server struct {
 	limiter *tree.Limiter
 	spawner *spawn.Spawner
 	poller  *pump.Poller
+	copies  *stdoutfile.Open
 	spare   *spare
 	records *watch.Hub[string, *keeperv1.Record]
 	orphans *watch.Hub[int, *keeperv1.Orphan] // by pid: those that are there
@@ -104,6 +106,7 @@ func newServer(cfg Config) (*server, error) {
 			Reaper: spawn.NewReaper(), Exec: cfg.Exec, Args: []string{"roost-exec"}, Env: []string{"GOMAXPROCS=1", "GOGC=off"},
 		},
 		poller:    poller,
+		copies:    &stdoutfile.Open{},
 		spare:     newSpare(instancesDir(cfg.StateDir)),
 		records:   watch.NewHub[string, *keeperv1.Record](),
 		orphans:   watch.NewHub[int, *keeperv1.Orphan](),

@@ -15,7 +15,8 @@ type Files struct {
 	GID    int    // group that may read them; -1 leaves the keeper's
 }
 
-func (f Files) segment() string { return filepath.Join(f.Dir, f.Stream+".0") }
+// Segment is the path of the stream's segment.
+func (f Files) Segment() string { return filepath.Join(f.Dir, f.Stream+".0") }
 
 // open opens a file to write to it wherever its end is, and makes it first.
 func (f Files) open(path string) (*os.File, int64, error) {

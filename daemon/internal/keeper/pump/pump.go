@@ -38,6 +38,7 @@ type Pump struct {
 	finish   chan struct{}
 	finished sync.Once
 	plain    bool // the file system of segment has no splice
+	moved    func(end int64)
 }
 
 // Open opens the stream's FIFO, which must have a writer already or it would look
@@ -61,15 +62,19 @@ func Open(poller *Poller, fifo string, f Files, log hclog.Logger) (*Pump, error)
 // and can be done meanwhile.
 func (p *Pump) Create() (err error) {
 	f := p.files
-	if p.segment, p.size, err = f.open(f.segment()); err != nil {
+	if p.segment, p.size, err = f.open(f.Segment()); err != nil {
 		return err
 	}
-	if p.index, p.entries, err = f.open(f.segment() + ".idx"); err != nil {
+	if p.index, p.entries, err = f.open(f.Segment() + ".idx"); err != nil {
 		return err
 	}
 	p.entries -= p.entries % entry // a last one that was cut off
 	return nil
 }
+
+// OnMove has f called after each move, with the size that the segment then has. It
+// must not block, and is set before Run.
+func (p *Pump) OnMove(f func(end int64)) { p.moved = f }
 
 // Close ends the use of a pump that does not run.
 func (p *Pump) Close() {
@@ -140,6 +145,9 @@ func (p *Pump) move() (int, error) {
 		if n > 0 {
 			p.size += n
 			p.note(at)
+			if p.moved != nil {
+				p.moved(p.size)
+			}
 			return int(n), nil
 		}
 		switch {

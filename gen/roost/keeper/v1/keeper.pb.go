@@ -252,7 +252,9 @@ type LaunchRequest struct {
 	// Token of the instance.
 	Token string `protobuf:"bytes,16,opt,name=token,proto3" json:"token,omitempty"`
 	// Annotations are the daemon's own, kept in the record.
-	Annotations   map[string]string `protobuf:"bytes,17,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Annotations map[string]string `protobuf:"bytes,17,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// StdoutFile is where all output is copied to; absent is nowhere.
+	StdoutFile    *StdoutFile `protobuf:"bytes,18,opt,name=stdout_file,json=stdoutFile,proto3" json:"stdout_file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -406,6 +408,77 @@ func (x *LaunchRequest) GetAnnotations() map[string]string {
 	return nil
 }
 
+func (x *LaunchRequest) GetStdoutFile() *StdoutFile {
+	if x != nil {
+		return x.StdoutFile
+	}
+	return nil
+}
+
+// StdoutFile is a copy of what an instance writes, in files of its user.
+type StdoutFile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Prefix of the files' names, absolute.
+	Prefix string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// MaxSize of one file in bytes.
+	MaxSize int64 `protobuf:"varint,2,opt,name=max_size,json=maxSize,proto3" json:"max_size,omitempty"`
+	// MaxFiles is how many such sizes all files of the prefix may hold.
+	MaxFiles      int32 `protobuf:"varint,3,opt,name=max_files,json=maxFiles,proto3" json:"max_files,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StdoutFile) Reset() {
+	*x = StdoutFile{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StdoutFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StdoutFile) ProtoMessage() {}
+
+func (x *StdoutFile) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StdoutFile.ProtoReflect.Descriptor instead.
+func (*StdoutFile) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *StdoutFile) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *StdoutFile) GetMaxSize() int64 {
+	if x != nil {
+		return x.MaxSize
+	}
+	return 0
+}
+
+func (x *StdoutFile) GetMaxFiles() int32 {
+	if x != nil {
+		return x.MaxFiles
+	}
+	return 0
+}
+
 // LaunchResponse is the record of what was spawned.
 type LaunchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -419,7 +492,7 @@ type LaunchResponse struct {
 
 func (x *LaunchResponse) Reset() {
 	*x = LaunchResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[4]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -431,7 +504,7 @@ func (x *LaunchResponse) String() string {
 func (*LaunchResponse) ProtoMessage() {}
 
 func (x *LaunchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[4]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -444,7 +517,7 @@ func (x *LaunchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchResponse.ProtoReflect.Descriptor instead.
 func (*LaunchResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{4}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *LaunchResponse) GetRecord() *Record {
@@ -477,7 +550,7 @@ type LaunchFailure struct {
 
 func (x *LaunchFailure) Reset() {
 	*x = LaunchFailure{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[5]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -489,7 +562,7 @@ func (x *LaunchFailure) String() string {
 func (*LaunchFailure) ProtoMessage() {}
 
 func (x *LaunchFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[5]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -502,7 +575,7 @@ func (x *LaunchFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchFailure.ProtoReflect.Descriptor instead.
 func (*LaunchFailure) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{5}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LaunchFailure) GetStep() string {
@@ -558,14 +631,16 @@ type Record struct {
 	// Exit of the leader, once it ended.
 	Exit *Exit `protobuf:"bytes,14,opt,name=exit,proto3" json:"exit,omitempty"`
 	// Gone is set once no process of it is left.
-	Gone          bool `protobuf:"varint,15,opt,name=gone,proto3" json:"gone,omitempty"`
+	Gone bool `protobuf:"varint,15,opt,name=gone,proto3" json:"gone,omitempty"`
+	// StdoutFault is why the copy of its output is not complete; empty where it is.
+	StdoutFault   string `protobuf:"bytes,16,opt,name=stdout_fault,json=stdoutFault,proto3" json:"stdout_fault,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[6]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +652,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[6]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +665,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{6}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Record) GetInstance() string {
@@ -698,6 +773,13 @@ func (x *Record) GetGone() bool {
 	return false
 }
 
+func (x *Record) GetStdoutFault() string {
+	if x != nil {
+		return x.StdoutFault
+	}
+	return ""
+}
+
 // Exit is how a leader ended.
 type Exit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -717,7 +799,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[7]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +811,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[7]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +824,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{7}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Exit) GetCode() int32 {
@@ -789,7 +871,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[8]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +883,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[8]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +896,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{8}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{9}
 }
 
 // ListResponse holds every record.
@@ -828,7 +910,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[9]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +922,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[9]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +935,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{9}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListResponse) GetRecords() []*Record {
@@ -872,7 +954,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[10]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +966,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[10]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +979,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{10}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{11}
 }
 
 // WatchResponse is a changed record.
@@ -915,7 +997,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[11]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -927,7 +1009,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[11]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -940,7 +1022,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{11}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchResponse) GetRecord() *Record {
@@ -980,7 +1062,7 @@ type Orphan struct {
 
 func (x *Orphan) Reset() {
 	*x = Orphan{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -992,7 +1074,7 @@ func (x *Orphan) String() string {
 func (*Orphan) ProtoMessage() {}
 
 func (x *Orphan) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1005,7 +1087,7 @@ func (x *Orphan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Orphan.ProtoReflect.Descriptor instead.
 func (*Orphan) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{12}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Orphan) GetPid() int32 {
@@ -1042,7 +1124,7 @@ type SignalRequest struct {
 
 func (x *SignalRequest) Reset() {
 	*x = SignalRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1136,7 @@ func (x *SignalRequest) String() string {
 func (*SignalRequest) ProtoMessage() {}
 
 func (x *SignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1149,7 @@ func (x *SignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
 func (*SignalRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{13}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SignalRequest) GetInstance() string {
@@ -1093,7 +1175,7 @@ type SignalResponse struct {
 
 func (x *SignalResponse) Reset() {
 	*x = SignalResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1105,7 +1187,7 @@ func (x *SignalResponse) String() string {
 func (*SignalResponse) ProtoMessage() {}
 
 func (x *SignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1118,7 +1200,7 @@ func (x *SignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalResponse.ProtoReflect.Descriptor instead.
 func (*SignalResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{14}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{15}
 }
 
 // KillRequest names an instance.
@@ -1132,7 +1214,7 @@ type KillRequest struct {
 
 func (x *KillRequest) Reset() {
 	*x = KillRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1226,7 @@ func (x *KillRequest) String() string {
 func (*KillRequest) ProtoMessage() {}
 
 func (x *KillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1239,7 @@ func (x *KillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRequest.ProtoReflect.Descriptor instead.
 func (*KillRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{15}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *KillRequest) GetInstance() string {
@@ -1176,7 +1258,7 @@ type KillResponse struct {
 
 func (x *KillResponse) Reset() {
 	*x = KillResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1270,7 @@ func (x *KillResponse) String() string {
 func (*KillResponse) ProtoMessage() {}
 
 func (x *KillResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1283,7 @@ func (x *KillResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillResponse.ProtoReflect.Descriptor instead.
 func (*KillResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{16}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{17}
 }
 
 // ForgetRequest names an ended instance.
@@ -1215,7 +1297,7 @@ type ForgetRequest struct {
 
 func (x *ForgetRequest) Reset() {
 	*x = ForgetRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1309,7 @@ func (x *ForgetRequest) String() string {
 func (*ForgetRequest) ProtoMessage() {}
 
 func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1240,7 +1322,7 @@ func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetRequest.ProtoReflect.Descriptor instead.
 func (*ForgetRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{17}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ForgetRequest) GetInstance() string {
@@ -1259,7 +1341,7 @@ type ForgetResponse struct {
 
 func (x *ForgetResponse) Reset() {
 	*x = ForgetResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1353,7 @@ func (x *ForgetResponse) String() string {
 func (*ForgetResponse) ProtoMessage() {}
 
 func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1366,7 @@ func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetResponse.ProtoReflect.Descriptor instead.
 func (*ForgetResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{18}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{19}
 }
 
 // AnnotateRequest names an instance and what to add.
@@ -1300,7 +1382,7 @@ type AnnotateRequest struct {
 
 func (x *AnnotateRequest) Reset() {
 	*x = AnnotateRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +1394,7 @@ func (x *AnnotateRequest) String() string {
 func (*AnnotateRequest) ProtoMessage() {}
 
 func (x *AnnotateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +1407,7 @@ func (x *AnnotateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnotateRequest.ProtoReflect.Descriptor instead.
 func (*AnnotateRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{19}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AnnotateRequest) GetInstance() string {
@@ -1351,7 +1433,7 @@ type AnnotateResponse struct {
 
 func (x *AnnotateResponse) Reset() {
 	*x = AnnotateResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1363,7 +1445,7 @@ func (x *AnnotateResponse) String() string {
 func (*AnnotateResponse) ProtoMessage() {}
 
 func (x *AnnotateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1376,7 +1458,7 @@ func (x *AnnotateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnotateResponse.ProtoReflect.Descriptor instead.
 func (*AnnotateResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{20}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{21}
 }
 
 // MembersRequest names an instance.
@@ -1390,7 +1472,7 @@ type MembersRequest struct {
 
 func (x *MembersRequest) Reset() {
 	*x = MembersRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1484,7 @@ func (x *MembersRequest) String() string {
 func (*MembersRequest) ProtoMessage() {}
 
 func (x *MembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1497,7 @@ func (x *MembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersRequest.ProtoReflect.Descriptor instead.
 func (*MembersRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{21}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *MembersRequest) GetInstance() string {
@@ -1436,7 +1518,7 @@ type MembersResponse struct {
 
 func (x *MembersResponse) Reset() {
 	*x = MembersResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1530,7 @@ func (x *MembersResponse) String() string {
 func (*MembersResponse) ProtoMessage() {}
 
 func (x *MembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1543,7 @@ func (x *MembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersResponse.ProtoReflect.Descriptor instead.
 func (*MembersResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{22}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *MembersResponse) GetPids() []int32 {
@@ -1482,7 +1564,7 @@ type OwnerRequest struct {
 
 func (x *OwnerRequest) Reset() {
 	*x = OwnerRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +1576,7 @@ func (x *OwnerRequest) String() string {
 func (*OwnerRequest) ProtoMessage() {}
 
 func (x *OwnerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +1589,7 @@ func (x *OwnerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerRequest.ProtoReflect.Descriptor instead.
 func (*OwnerRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{23}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *OwnerRequest) GetPid() int32 {
@@ -1528,7 +1610,7 @@ type OwnerResponse struct {
 
 func (x *OwnerResponse) Reset() {
 	*x = OwnerResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +1622,7 @@ func (x *OwnerResponse) String() string {
 func (*OwnerResponse) ProtoMessage() {}
 
 func (x *OwnerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +1635,7 @@ func (x *OwnerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerResponse.ProtoReflect.Descriptor instead.
 func (*OwnerResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{24}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *OwnerResponse) GetInstance() string {
@@ -1588,7 +1670,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1600,7 +1682,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1613,7 +1695,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{25}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExecRequest) GetInstance() string {
@@ -1689,7 +1771,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1701,7 +1783,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1714,7 +1796,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{26}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ExecResponse) GetExit() *Exit {
@@ -1756,7 +1838,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1768,7 +1850,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1781,7 +1863,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{27}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ShutdownRequest) GetKill() bool {
@@ -1800,7 +1882,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1812,7 +1894,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1825,7 +1907,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{28}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{29}
 }
 
 var File_roost_keeper_v1_keeper_proto protoreflect.FileDescriptor
@@ -1848,7 +1930,7 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\x03set\x18\x01 \x01(\bR\x03set\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\rR\x03uid\x12\x10\n" +
 	"\x03gid\x18\x03 \x01(\rR\x03gid\x12\x16\n" +
-	"\x06groups\x18\x04 \x03(\rR\x06groups\"\xbf\x04\n" +
+	"\x06groups\x18\x04 \x03(\rR\x06groups\"\xfd\x04\n" +
 	"\rLaunchRequest\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\tR\x03app\x12\x1e\n" +
@@ -1872,17 +1954,24 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\tlisten_fd\x18\x0e \x01(\bR\blistenFd\x12\x18\n" +
 	"\aaddress\x18\x0f \x01(\tR\aaddress\x12\x14\n" +
 	"\x05token\x18\x10 \x01(\tR\x05token\x12Q\n" +
-	"\vannotations\x18\x11 \x03(\v2/.roost.keeper.v1.LaunchRequest.AnnotationsEntryR\vannotations\x1a>\n" +
+	"\vannotations\x18\x11 \x03(\v2/.roost.keeper.v1.LaunchRequest.AnnotationsEntryR\vannotations\x12<\n" +
+	"\vstdout_file\x18\x12 \x01(\v2\x1b.roost.keeper.v1.StdoutFileR\n" +
+	"stdoutFile\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"{\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\\\n" +
+	"\n" +
+	"StdoutFile\x12\x16\n" +
+	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x19\n" +
+	"\bmax_size\x18\x02 \x01(\x03R\amaxSize\x12\x1b\n" +
+	"\tmax_files\x18\x03 \x01(\x05R\bmaxFiles\"{\n" +
 	"\x0eLaunchResponse\x12/\n" +
 	"\x06record\x18\x01 \x01(\v2\x17.roost.keeper.v1.RecordR\x06record\x128\n" +
 	"\afailure\x18\x02 \x01(\v2\x1e.roost.keeper.v1.LaunchFailureR\afailure\"Q\n" +
 	"\rLaunchFailure\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
 	"\x05errno\x18\x02 \x01(\x05R\x05errno\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x8a\x05\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xad\x05\n" +
 	"\x06Record\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\tR\x03app\x12\x1e\n" +
@@ -1905,7 +1994,8 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"conditions\x18\r \x03(\v2'.roost.keeper.v1.Record.ConditionsEntryR\n" +
 	"conditions\x12)\n" +
 	"\x04exit\x18\x0e \x01(\v2\x15.roost.keeper.v1.ExitR\x04exit\x12\x12\n" +
-	"\x04gone\x18\x0f \x01(\bR\x04gone\x1a>\n" +
+	"\x04gone\x18\x0f \x01(\bR\x04gone\x12!\n" +
+	"\fstdout_fault\x18\x10 \x01(\tR\vstdoutFault\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a=\n" +
@@ -2000,93 +2090,95 @@ func file_roost_keeper_v1_keeper_proto_rawDescGZIP() []byte {
 	return file_roost_keeper_v1_keeper_proto_rawDescData
 }
 
-var file_roost_keeper_v1_keeper_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_roost_keeper_v1_keeper_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_roost_keeper_v1_keeper_proto_goTypes = []any{
 	(*HelloRequest)(nil),          // 0: roost.keeper.v1.HelloRequest
 	(*HelloResponse)(nil),         // 1: roost.keeper.v1.HelloResponse
 	(*Credential)(nil),            // 2: roost.keeper.v1.Credential
 	(*LaunchRequest)(nil),         // 3: roost.keeper.v1.LaunchRequest
-	(*LaunchResponse)(nil),        // 4: roost.keeper.v1.LaunchResponse
-	(*LaunchFailure)(nil),         // 5: roost.keeper.v1.LaunchFailure
-	(*Record)(nil),                // 6: roost.keeper.v1.Record
-	(*Exit)(nil),                  // 7: roost.keeper.v1.Exit
-	(*ListRequest)(nil),           // 8: roost.keeper.v1.ListRequest
-	(*ListResponse)(nil),          // 9: roost.keeper.v1.ListResponse
-	(*WatchRequest)(nil),          // 10: roost.keeper.v1.WatchRequest
-	(*WatchResponse)(nil),         // 11: roost.keeper.v1.WatchResponse
-	(*Orphan)(nil),                // 12: roost.keeper.v1.Orphan
-	(*SignalRequest)(nil),         // 13: roost.keeper.v1.SignalRequest
-	(*SignalResponse)(nil),        // 14: roost.keeper.v1.SignalResponse
-	(*KillRequest)(nil),           // 15: roost.keeper.v1.KillRequest
-	(*KillResponse)(nil),          // 16: roost.keeper.v1.KillResponse
-	(*ForgetRequest)(nil),         // 17: roost.keeper.v1.ForgetRequest
-	(*ForgetResponse)(nil),        // 18: roost.keeper.v1.ForgetResponse
-	(*AnnotateRequest)(nil),       // 19: roost.keeper.v1.AnnotateRequest
-	(*AnnotateResponse)(nil),      // 20: roost.keeper.v1.AnnotateResponse
-	(*MembersRequest)(nil),        // 21: roost.keeper.v1.MembersRequest
-	(*MembersResponse)(nil),       // 22: roost.keeper.v1.MembersResponse
-	(*OwnerRequest)(nil),          // 23: roost.keeper.v1.OwnerRequest
-	(*OwnerResponse)(nil),         // 24: roost.keeper.v1.OwnerResponse
-	(*ExecRequest)(nil),           // 25: roost.keeper.v1.ExecRequest
-	(*ExecResponse)(nil),          // 26: roost.keeper.v1.ExecResponse
-	(*ShutdownRequest)(nil),       // 27: roost.keeper.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),      // 28: roost.keeper.v1.ShutdownResponse
-	nil,                           // 29: roost.keeper.v1.HelloResponse.AbilitiesEntry
-	nil,                           // 30: roost.keeper.v1.LaunchRequest.AnnotationsEntry
-	nil,                           // 31: roost.keeper.v1.Record.AnnotationsEntry
-	nil,                           // 32: roost.keeper.v1.Record.ConditionsEntry
-	nil,                           // 33: roost.keeper.v1.AnnotateRequest.AnnotationsEntry
-	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 35: google.protobuf.Duration
+	(*StdoutFile)(nil),            // 4: roost.keeper.v1.StdoutFile
+	(*LaunchResponse)(nil),        // 5: roost.keeper.v1.LaunchResponse
+	(*LaunchFailure)(nil),         // 6: roost.keeper.v1.LaunchFailure
+	(*Record)(nil),                // 7: roost.keeper.v1.Record
+	(*Exit)(nil),                  // 8: roost.keeper.v1.Exit
+	(*ListRequest)(nil),           // 9: roost.keeper.v1.ListRequest
+	(*ListResponse)(nil),          // 10: roost.keeper.v1.ListResponse
+	(*WatchRequest)(nil),          // 11: roost.keeper.v1.WatchRequest
+	(*WatchResponse)(nil),         // 12: roost.keeper.v1.WatchResponse
+	(*Orphan)(nil),                // 13: roost.keeper.v1.Orphan
+	(*SignalRequest)(nil),         // 14: roost.keeper.v1.SignalRequest
+	(*SignalResponse)(nil),        // 15: roost.keeper.v1.SignalResponse
+	(*KillRequest)(nil),           // 16: roost.keeper.v1.KillRequest
+	(*KillResponse)(nil),          // 17: roost.keeper.v1.KillResponse
+	(*ForgetRequest)(nil),         // 18: roost.keeper.v1.ForgetRequest
+	(*ForgetResponse)(nil),        // 19: roost.keeper.v1.ForgetResponse
+	(*AnnotateRequest)(nil),       // 20: roost.keeper.v1.AnnotateRequest
+	(*AnnotateResponse)(nil),      // 21: roost.keeper.v1.AnnotateResponse
+	(*MembersRequest)(nil),        // 22: roost.keeper.v1.MembersRequest
+	(*MembersResponse)(nil),       // 23: roost.keeper.v1.MembersResponse
+	(*OwnerRequest)(nil),          // 24: roost.keeper.v1.OwnerRequest
+	(*OwnerResponse)(nil),         // 25: roost.keeper.v1.OwnerResponse
+	(*ExecRequest)(nil),           // 26: roost.keeper.v1.ExecRequest
+	(*ExecResponse)(nil),          // 27: roost.keeper.v1.ExecResponse
+	(*ShutdownRequest)(nil),       // 28: roost.keeper.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),      // 29: roost.keeper.v1.ShutdownResponse
+	nil,                           // 30: roost.keeper.v1.HelloResponse.AbilitiesEntry
+	nil,                           // 31: roost.keeper.v1.LaunchRequest.AnnotationsEntry
+	nil,                           // 32: roost.keeper.v1.Record.AnnotationsEntry
+	nil,                           // 33: roost.keeper.v1.Record.ConditionsEntry
+	nil,                           // 34: roost.keeper.v1.AnnotateRequest.AnnotationsEntry
+	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 36: google.protobuf.Duration
 }
 var file_roost_keeper_v1_keeper_proto_depIdxs = []int32{
-	29, // 0: roost.keeper.v1.HelloResponse.abilities:type_name -> roost.keeper.v1.HelloResponse.AbilitiesEntry
+	30, // 0: roost.keeper.v1.HelloResponse.abilities:type_name -> roost.keeper.v1.HelloResponse.AbilitiesEntry
 	2,  // 1: roost.keeper.v1.LaunchRequest.credential:type_name -> roost.keeper.v1.Credential
-	30, // 2: roost.keeper.v1.LaunchRequest.annotations:type_name -> roost.keeper.v1.LaunchRequest.AnnotationsEntry
-	6,  // 3: roost.keeper.v1.LaunchResponse.record:type_name -> roost.keeper.v1.Record
-	5,  // 4: roost.keeper.v1.LaunchResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
-	34, // 5: roost.keeper.v1.Record.start_time:type_name -> google.protobuf.Timestamp
-	31, // 6: roost.keeper.v1.Record.annotations:type_name -> roost.keeper.v1.Record.AnnotationsEntry
-	32, // 7: roost.keeper.v1.Record.conditions:type_name -> roost.keeper.v1.Record.ConditionsEntry
-	7,  // 8: roost.keeper.v1.Record.exit:type_name -> roost.keeper.v1.Exit
-	34, // 9: roost.keeper.v1.Exit.time:type_name -> google.protobuf.Timestamp
-	6,  // 10: roost.keeper.v1.ListResponse.records:type_name -> roost.keeper.v1.Record
-	6,  // 11: roost.keeper.v1.WatchResponse.record:type_name -> roost.keeper.v1.Record
-	12, // 12: roost.keeper.v1.WatchResponse.orphan:type_name -> roost.keeper.v1.Orphan
-	33, // 13: roost.keeper.v1.AnnotateRequest.annotations:type_name -> roost.keeper.v1.AnnotateRequest.AnnotationsEntry
-	2,  // 14: roost.keeper.v1.ExecRequest.credential:type_name -> roost.keeper.v1.Credential
-	35, // 15: roost.keeper.v1.ExecRequest.timeout:type_name -> google.protobuf.Duration
-	7,  // 16: roost.keeper.v1.ExecResponse.exit:type_name -> roost.keeper.v1.Exit
-	5,  // 17: roost.keeper.v1.ExecResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
-	0,  // 18: roost.keeper.v1.KeeperService.Hello:input_type -> roost.keeper.v1.HelloRequest
-	3,  // 19: roost.keeper.v1.KeeperService.Launch:input_type -> roost.keeper.v1.LaunchRequest
-	8,  // 20: roost.keeper.v1.KeeperService.List:input_type -> roost.keeper.v1.ListRequest
-	10, // 21: roost.keeper.v1.KeeperService.Watch:input_type -> roost.keeper.v1.WatchRequest
-	13, // 22: roost.keeper.v1.KeeperService.Signal:input_type -> roost.keeper.v1.SignalRequest
-	15, // 23: roost.keeper.v1.KeeperService.Kill:input_type -> roost.keeper.v1.KillRequest
-	17, // 24: roost.keeper.v1.KeeperService.Forget:input_type -> roost.keeper.v1.ForgetRequest
-	19, // 25: roost.keeper.v1.KeeperService.Annotate:input_type -> roost.keeper.v1.AnnotateRequest
-	21, // 26: roost.keeper.v1.KeeperService.Members:input_type -> roost.keeper.v1.MembersRequest
-	23, // 27: roost.keeper.v1.KeeperService.Owner:input_type -> roost.keeper.v1.OwnerRequest
-	25, // 28: roost.keeper.v1.KeeperService.Exec:input_type -> roost.keeper.v1.ExecRequest
-	27, // 29: roost.keeper.v1.KeeperService.Shutdown:input_type -> roost.keeper.v1.ShutdownRequest
-	1,  // 30: roost.keeper.v1.KeeperService.Hello:output_type -> roost.keeper.v1.HelloResponse
-	4,  // 31: roost.keeper.v1.KeeperService.Launch:output_type -> roost.keeper.v1.LaunchResponse
-	9,  // 32: roost.keeper.v1.KeeperService.List:output_type -> roost.keeper.v1.ListResponse
-	11, // 33: roost.keeper.v1.KeeperService.Watch:output_type -> roost.keeper.v1.WatchResponse
-	14, // 34: roost.keeper.v1.KeeperService.Signal:output_type -> roost.keeper.v1.SignalResponse
-	16, // 35: roost.keeper.v1.KeeperService.Kill:output_type -> roost.keeper.v1.KillResponse
-	18, // 36: roost.keeper.v1.KeeperService.Forget:output_type -> roost.keeper.v1.ForgetResponse
-	20, // 37: roost.keeper.v1.KeeperService.Annotate:output_type -> roost.keeper.v1.AnnotateResponse
-	22, // 38: roost.keeper.v1.KeeperService.Members:output_type -> roost.keeper.v1.MembersResponse
-	24, // 39: roost.keeper.v1.KeeperService.Owner:output_type -> roost.keeper.v1.OwnerResponse
-	26, // 40: roost.keeper.v1.KeeperService.Exec:output_type -> roost.keeper.v1.ExecResponse
-	28, // 41: roost.keeper.v1.KeeperService.Shutdown:output_type -> roost.keeper.v1.ShutdownResponse
-	30, // [30:42] is the sub-list for method output_type
-	18, // [18:30] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	31, // 2: roost.keeper.v1.LaunchRequest.annotations:type_name -> roost.keeper.v1.LaunchRequest.AnnotationsEntry
+	4,  // 3: roost.keeper.v1.LaunchRequest.stdout_file:type_name -> roost.keeper.v1.StdoutFile
+	7,  // 4: roost.keeper.v1.LaunchResponse.record:type_name -> roost.keeper.v1.Record
+	6,  // 5: roost.keeper.v1.LaunchResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
+	35, // 6: roost.keeper.v1.Record.start_time:type_name -> google.protobuf.Timestamp
+	32, // 7: roost.keeper.v1.Record.annotations:type_name -> roost.keeper.v1.Record.AnnotationsEntry
+	33, // 8: roost.keeper.v1.Record.conditions:type_name -> roost.keeper.v1.Record.ConditionsEntry
+	8,  // 9: roost.keeper.v1.Record.exit:type_name -> roost.keeper.v1.Exit
+	35, // 10: roost.keeper.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	7,  // 11: roost.keeper.v1.ListResponse.records:type_name -> roost.keeper.v1.Record
+	7,  // 12: roost.keeper.v1.WatchResponse.record:type_name -> roost.keeper.v1.Record
+	13, // 13: roost.keeper.v1.WatchResponse.orphan:type_name -> roost.keeper.v1.Orphan
+	34, // 14: roost.keeper.v1.AnnotateRequest.annotations:type_name -> roost.keeper.v1.AnnotateRequest.AnnotationsEntry
+	2,  // 15: roost.keeper.v1.ExecRequest.credential:type_name -> roost.keeper.v1.Credential
+	36, // 16: roost.keeper.v1.ExecRequest.timeout:type_name -> google.protobuf.Duration
+	8,  // 17: roost.keeper.v1.ExecResponse.exit:type_name -> roost.keeper.v1.Exit
+	6,  // 18: roost.keeper.v1.ExecResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
+	0,  // 19: roost.keeper.v1.KeeperService.Hello:input_type -> roost.keeper.v1.HelloRequest
+	3,  // 20: roost.keeper.v1.KeeperService.Launch:input_type -> roost.keeper.v1.LaunchRequest
+	9,  // 21: roost.keeper.v1.KeeperService.List:input_type -> roost.keeper.v1.ListRequest
+	11, // 22: roost.keeper.v1.KeeperService.Watch:input_type -> roost.keeper.v1.WatchRequest
+	14, // 23: roost.keeper.v1.KeeperService.Signal:input_type -> roost.keeper.v1.SignalRequest
+	16, // 24: roost.keeper.v1.KeeperService.Kill:input_type -> roost.keeper.v1.KillRequest
+	18, // 25: roost.keeper.v1.KeeperService.Forget:input_type -> roost.keeper.v1.ForgetRequest
+	20, // 26: roost.keeper.v1.KeeperService.Annotate:input_type -> roost.keeper.v1.AnnotateRequest
+	22, // 27: roost.keeper.v1.KeeperService.Members:input_type -> roost.keeper.v1.MembersRequest
+	24, // 28: roost.keeper.v1.KeeperService.Owner:input_type -> roost.keeper.v1.OwnerRequest
+	26, // 29: roost.keeper.v1.KeeperService.Exec:input_type -> roost.keeper.v1.ExecRequest
+	28, // 30: roost.keeper.v1.KeeperService.Shutdown:input_type -> roost.keeper.v1.ShutdownRequest
+	1,  // 31: roost.keeper.v1.KeeperService.Hello:output_type -> roost.keeper.v1.HelloResponse
+	5,  // 32: roost.keeper.v1.KeeperService.Launch:output_type -> roost.keeper.v1.LaunchResponse
+	10, // 33: roost.keeper.v1.KeeperService.List:output_type -> roost.keeper.v1.ListResponse
+	12, // 34: roost.keeper.v1.KeeperService.Watch:output_type -> roost.keeper.v1.WatchResponse
+	15, // 35: roost.keeper.v1.KeeperService.Signal:output_type -> roost.keeper.v1.SignalResponse
+	17, // 36: roost.keeper.v1.KeeperService.Kill:output_type -> roost.keeper.v1.KillResponse
+	19, // 37: roost.keeper.v1.KeeperService.Forget:output_type -> roost.keeper.v1.ForgetResponse
+	21, // 38: roost.keeper.v1.KeeperService.Annotate:output_type -> roost.keeper.v1.AnnotateResponse
+	23, // 39: roost.keeper.v1.KeeperService.Members:output_type -> roost.keeper.v1.MembersResponse
+	25, // 40: roost.keeper.v1.KeeperService.Owner:output_type -> roost.keeper.v1.OwnerResponse
+	27, // 41: roost.keeper.v1.KeeperService.Exec:output_type -> roost.keeper.v1.ExecResponse
+	29, // 42: roost.keeper.v1.KeeperService.Shutdown:output_type -> roost.keeper.v1.ShutdownResponse
+	31, // [31:43] is the sub-list for method output_type
+	19, // [19:31] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_roost_keeper_v1_keeper_proto_init() }
@@ -2100,7 +2192,7 @@ func file_roost_keeper_v1_keeper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roost_keeper_v1_keeper_proto_rawDesc), len(file_roost_keeper_v1_keeper_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
