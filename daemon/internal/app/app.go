@@ -36,9 +36,16 @@ type Stored struct {
 	Serving     int64
 	PrevServing int64        // served before Serving; 0 where none did
 	Stopped     bool         // an operator took it out of service
+	RapidFail   *RapidFail   `json:",omitempty"` // it was stopped for its failures instead (restart.on_rapid_fail)
 	Offline     *OfflinePage `json:",omitempty"` // an operator took it out of service with a page
 	Manifest    string
 	Failed      *FailedRollout // the last rollout, if it failed
+}
+
+// RapidFail is why the daemon stopped an app.
+type RapidFail struct {
+	Message string
+	Time    time.Time
 }
 
 // OfflinePage is what requests get of an app that is offline.
@@ -162,6 +169,7 @@ const (
 	EventInstanceRecycled   EventID = "InstanceRecycled" // it is to be replaced, unasked
 	EventAppIdle            EventID = "AppIdle"          // stopped for lack of requests
 	EventAppBlocked         EventID = "AppBlocked"
+	EventAppRapidFail       EventID = "AppRapidFail" // stopped for its failures, as by an operator
 	EventInstanceStarting   EventID = "InstanceStarting"
 	EventInstanceReady      EventID = "InstanceReady"
 	EventInstanceUnready    EventID = "InstanceUnready"

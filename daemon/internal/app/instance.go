@@ -61,6 +61,7 @@ type Condition struct {
 const (
 	CondRecycleFailed    = "RecycleFailed" // of a recycle that the daemon started itself
 	CondRolloutFailed    = "RolloutFailed"
+	CondRapidFail        = "RapidFail" // stopped for its failures (restart.on_rapid_fail: stop)
 	CondRunsAsRoot       = "RunsAsRoot"
 	CondBestEffortStop   = "BestEffortStop"
 	CondWeakOwnerCheck   = "WeakOwnerCheck"

@@ -126,6 +126,9 @@ func (c *controller) failWaiters(fault func() *app.Fault) {
 
 func (c *controller) stoppedFault() *app.Fault {
 	f := app.Errorf(app.WrongState, app.ReasonAppStopped, c.name, "%s is stopped: roostctl start %s", c.name, c.name)
+	if c.stored.RapidFail != nil {
+		f.Message = fmt.Sprintf("%s failed too often and was stopped: see its events, then roostctl start %s", c.name, c.name)
+	}
 	f.Revision = c.set.Revision
 	return f
 }
@@ -135,6 +138,9 @@ func (c *controller) blockedFault(until time.Time) *app.Fault {
 		Kind: app.Unavailable, Reason: app.ReasonRapidFail, App: c.name, RetryTime: until, Revision: c.set.Revision,
 		Message: fmt.Sprintf("%s failed more than %d times within a minute and is blocked: see its events, then apply, start or recycle it",
 			c.name, *c.serving().Spec.Restart.RapidFailsPerMinute),
+	}
+	if c.serving().Spec.Restart.OnRapidFail == app.RapidFailStop {
+		f.RetryTime = time.Time{} // it does not end by itself
 	}
 	if c.fault != nil {
 		f.Detail = c.fault.Detail

@@ -184,6 +184,10 @@ func (s *Supervisor) draft(spec candidate, req ApplyRequest) (draft, error) {
 		d.stored = serveDesired(accept(d.stored, next))
 	default:
 		d = s.draftChange(e, next)
+		if d.stored.RapidFail != nil { // it may be what mends it
+			d.stored, d.save = inService(d.stored), true
+			d.kind = max(d.kind, writeLive)
+		}
 	}
 	if d.stored.Manifest != req.Manifest {
 		d.stored.Manifest, d.save = req.Manifest, true

@@ -31,17 +31,22 @@ func (s *Supervisor) commitRollout(ctx context.Context, name, rollout string, ch
 		case err == nil || ctx.Err() != nil:
 			return versioned{}, false
 		}
-		t := time.NewTimer(commitAgain)
-		select {
-		case <-t.C:
-		case <-s.done:
-		case <-ctx.Done():
-		}
-		t.Stop()
-		if ctx.Err() != nil || closed(s.done) {
+		if !s.pauseToCommit(ctx) {
 			return versioned{}, false
 		}
 	}
+}
+
+// pauseToCommit waits before a write is tried again; false where all ends.
+func (s *Supervisor) pauseToCommit(ctx context.Context) bool {
+	t := time.NewTimer(commitAgain)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.done:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil && !closed(s.done)
 }
 
 // finishRemoval forgets an app whose last instance has ended, unless it was

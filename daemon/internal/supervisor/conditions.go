@@ -72,6 +72,9 @@ func (c *controller) sortedConditions() []app.Condition {
 		}
 		list = append(list, app.Condition{Type: app.CondRolloutFailed, Message: message, Time: f.Time})
 	}
+	if f := c.stored.RapidFail; f != nil {
+		list = append(list, app.Condition{Type: app.CondRapidFail, Message: f.Message, Time: f.Time})
+	}
 	slices.SortFunc(list, func(a, b app.Condition) int { return cmp.Compare(a.Type, b.Type) })
 	return list
 }

@@ -25,6 +25,8 @@ type shared struct {
 	// commit has the supervisor write down what became of a rollout; false where
 	// a newer write has overtaken it.
 	commit func(ctx context.Context, name, rollout string, change func(app.Stored) app.Stored) (versioned, bool)
+	// stopUnasked stops an app for its failures, durably.
+	stopUnasked func(ctx context.Context, name string, version int, why app.RapidFail)
 	// finish tells the supervisor that a removed app has no instance left.
 	finish func(ctx context.Context, c *controller, rollouts []string)
 }
@@ -159,7 +161,7 @@ func (c *controller) turn(now time.Time) time.Time {
 	c.answerWaiters(now)
 	c.recordReady()
 	c.lookForIdleness(now)
-	again := c.recycleDue(now)
+	again := earliest(c.lookForTriggers(now), c.recycleDue(now))
 	d := plan(c.wish(now), c.observe(), now)
 	c.carryOut(d.actions)
 	if c.advance(now) { // what follows a rollout may be another plan

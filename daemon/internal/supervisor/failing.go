@@ -104,7 +104,12 @@ func (c *controller) anyLive() bool {
 // the app is blocked.
 func (c *controller) endDemand(now time.Time) {
 	until, blocked := c.blockedUntil(now)
-	if blocked && !c.blocked {
+	stops := c.serving().Spec.Restart.OnRapidFail == app.RapidFailStop
+	switch {
+	case !blocked || c.blocked:
+	case stops:
+		c.giveUp(now)
+	default:
 		c.record(app.EventAppBlocked, app.Error, fmt.Sprintf(
 			"blocked until %s: more than %d failures within a minute (restart.rapid_fails_per_minute); start, apply or recycle lift it",
 			until.Format(time.RFC3339), *c.serving().Spec.Restart.RapidFailsPerMinute))
@@ -113,12 +118,12 @@ func (c *controller) endDemand(now time.Time) {
 	if c.anyLive() || c.roll.replacesAny() {
 		return
 	}
-	if blocked {
+	if blocked && !stops {
 		c.failWaiters(func() *app.Fault { return c.blockedFault(until) })
 	}
 	spec := c.serving().Spec
 	left := *spec.Instances - c.forfeited - c.withheld
-	if left <= 0 || blocked && spec.Start.When == app.StartOnRequest {
+	if left <= 0 || blocked && !stops && spec.Start.When == app.StartOnRequest {
 		if r := c.roll; r != nil && r.kind == rollRun {
 			c.failRollout(c.name+" does not run any more: its instances ended", "")
 		}

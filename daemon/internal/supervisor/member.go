@@ -17,8 +17,9 @@ type member struct {
 	launch       app.Launch
 	process      app.Process // nil until it is launched
 	orders       chan order
-	order        order // the newest one
-	answered     int   // the newest check that was answered
+	order        order     // the newest one
+	answered     int       // the newest check that was answered
+	started      time.Time // on the monotonic clock
 	readySince   time.Time
 	wasReady     time.Duration // how long it was, when it became unready
 	draining     bool          // it was in the set when it was told to stop
@@ -98,6 +99,7 @@ func (c *controller) start(a action, secondPort bool) {
 	}
 	m.ID, m.App, m.Generation = m.launch.ID, c.name, g.Number
 	m.Phase, m.StartTime, m.Reason = app.PhaseStarting, time.Now(), c.whyStarted(a)
+	m.started = m.StartTime
 	c.members = append(c.members, m)
 
 	i := c.instance(m)
@@ -151,6 +153,8 @@ func (c *controller) whyStopped(m *member, a action) string {
 		return a.reason
 	case c.removed:
 		return "the app was removed"
+	case c.stored.RapidFail != nil:
+		return "the app failed too often (restart.on_rapid_fail: stop)"
 	case c.stored.Stopped:
 		return "an operator stopped the app"
 	case c.stopping:

@@ -191,6 +191,7 @@ func (c *controller) takeOverMember(f *found) {
 	l := f.launchOf(c.stored)
 	m := &member{launch: l, process: f.Process, orders: make(chan order, 1)}
 	m.published = !f.ready.IsZero() // perhaps
+	m.started = onOurClock(f.info.StartTime, time.Now())
 	m.Instance = app.Instance{
 		ID: l.ID, App: c.name, Generation: l.Generation, Phase: app.PhaseStarting, PID: f.info.PID,
 		StartTime: f.info.StartTime, ReadyTime: f.ready, Reason: "found running", Rollout: f.info.Notes[noteRollout],

@@ -253,6 +253,9 @@ func (c *controller) showRollout(phase app.RolloutPhase, message, output string)
 			shown.Updated++
 		}
 	}
+	if r.recycles() { // more may have become due
+		shown.Desired = max(shown.Desired, shown.Updated)
+	}
 	if old, ok := c.rollouts.Get(r.id); !ok || old != shown {
 		c.rollouts.Set(r.id, shown)
 	}

@@ -67,7 +67,7 @@ func New(cfg Config) *Supervisor {
 		apps:      watch.NewHub[string, app.App](),
 		instances: watch.NewHub[app.InstanceID, app.Instance](),
 		rollouts:  watch.NewHub[string, app.Rollout](),
-		commit:    s.commitRollout, finish: s.finishRemoval,
+		commit:    s.commitRollout, finish: s.finishRemoval, stopUnasked: s.stopForRapidFail,
 	}
 	return s
 }

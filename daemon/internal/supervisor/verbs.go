@@ -42,7 +42,7 @@ func (s *Supervisor) change(ctx context.Context, name, actor string, f func(e *e
 func (s *Supervisor) Start(ctx context.Context, name, actor string) (app.App, string, error) {
 	return s.change(ctx, name, actor, func(e *entry) (edit, error) {
 		next := e.Stored
-		next.Stopped = false
+		next.Stopped, next.RapidFail = false, nil
 		if next.Desired != next.Serving && next.Failed == nil && !e.ctl.inUse.Load() {
 			next = serveDesired(next)
 		}
@@ -55,7 +55,7 @@ func (s *Supervisor) Start(ctx context.Context, name, actor string) (app.App, st
 func (s *Supervisor) Stop(ctx context.Context, name, actor string) (app.App, string, error) {
 	return s.change(ctx, name, actor, func(e *entry) (edit, error) {
 		next := superseded(e.Stored)
-		next.Stopped = true
+		next.Stopped, next.RapidFail = true, nil
 		return edit{next, writeStop, app.EventAppStopped, "app stopped by an operator"}, nil
 	})
 }
@@ -65,7 +65,7 @@ func (s *Supervisor) Stop(ctx context.Context, name, actor string) (app.App, str
 // app.NotFound, or app.WrongState where the app is stopped or its folder is gone.
 func (s *Supervisor) Recycle(ctx context.Context, name, actor string) (app.App, string, error) {
 	return s.change(ctx, name, actor, func(e *entry) (edit, error) {
-		if e.Stopped {
+		if e.Stopped && e.RapidFail == nil {
 			return edit{}, app.Errorf(app.WrongState, app.ReasonAppStopped, name, "%s is stopped: roostctl start %s", name, name)
 		}
 		desired := desiredOf(e.Stored)
@@ -76,13 +76,13 @@ func (s *Supervisor) Recycle(ctx context.Context, name, actor string) (app.App, 
 				Message: fmt.Sprintf("%s cannot be recycled: %v", name, err), Err: err,
 			}
 		}
-		next := retry(e.Stored)
+		next := inService(retry(e.Stored))
 		if dir != desired.ResolvedDir {
 			g, err := s.nextGeneration(name, dir, actor, desired.Spec)
 			if err != nil {
 				return edit{}, storing(name, err)
 			}
-			next = accept(e.Stored, g)
+			next = inService(accept(e.Stored, g))
 		}
 		kind := writeReplace
 		if !e.ctl.inUse.Load() {

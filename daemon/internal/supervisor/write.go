@@ -105,6 +105,7 @@ func (c *controller) runs() {
 func (c *controller) takeOut() {
 	c.noDemand()
 	c.fault, c.retryAt = nil, time.Time{}
+	c.publishAnew() // a proxy that holds an older fault against the app asks again
 	c.begin(&rollout{kind: rollStop})
 }
 
