@@ -99,7 +99,7 @@ func setTo(s app.EndpointSet) *roostv1.EndpointSet {
 	for _, e := range s.Endpoints {
 		p.Endpoints = append(p.Endpoints, &roostv1.Endpoint{
 			Instance: string(e.Instance), Generation: e.Generation, Address: e.Address, Token: e.Token,
-			Draining: e.Draining, ReadyTime: timeTo(e.ReadyTime),
+			Draining: e.Draining, ReadyTime: timeTo(e.ReadyTime), Preset: choiceTo(presets, e.Preset),
 		})
 	}
 	return p

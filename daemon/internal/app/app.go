@@ -112,6 +112,7 @@ type Endpoint struct {
 	Token      string
 	Draining   bool
 	ReadyTime  time.Time
+	Preset     Preset // that the instance was started with
 }
 
 // EndpointSet is all that a proxy knows of one app. Epoch and Revision are

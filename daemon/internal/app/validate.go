@@ -226,6 +226,9 @@ func (s Spec) validateRoutes(v *violations) {
 			v.add(field+".https", "%q is not one of redirect, only", r.HTTPS)
 		}
 		key := Route{Host: r.Host, Path: r.Path}
+		if s.Preset == PresetASPNETCore {
+			key.Path = strings.ToLower(r.Path) // it matches in any case
+		}
 		if first, ok := seen[key]; ok {
 			v.add(field, "it is the same host and path as routes[%d]", first)
 		}

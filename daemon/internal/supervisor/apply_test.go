@@ -79,6 +79,24 @@ func TestApply_ConflictsOfTwoAppsAreRefused(t *testing.T) {
 	})
 }
 
+func TestApply_PathsInAnyCaseConflict(t *testing.T) {
+	path := func(p string, preset app.Preset) func(*app.Spec) {
+		return func(s *app.Spec) { s.Routes, s.Preset = []app.Route{{Host: "same.test", Path: p}}, preset }
+	}
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.apply(spec("plain", path("/Shop", "")), spec("other", path("/SHOP", "")))
+		_, err := r.Apply(ctx, ApplyRequest{Specs: []app.Spec{spec("core", path("/shop", app.PresetASPNETCore))}})
+		if f, _ := errors.AsType[*app.Fault](err); f == nil || f.Reason != app.ReasonRouteConflict || !strings.Contains(f.Message, "app other has") {
+			t.Fatalf("the preset's path came last: %v", err)
+		}
+		r.apply(spec("core", path("/Core", app.PresetASPNETCore)))
+		_, err = r.Apply(ctx, ApplyRequest{Specs: []app.Spec{spec("late", path("/core", ""))}})
+		if f, _ := errors.AsType[*app.Fault](err); f == nil || f.Reason != app.ReasonRouteConflict {
+			t.Fatalf("the preset's path came first: %v", err)
+		}
+	})
+}
+
 func TestApply_RouteOfTheServingGenerationIsStillTaken(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.up(spec("one", version("1")))

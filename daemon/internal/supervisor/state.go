@@ -108,7 +108,7 @@ func (c *controller) buildSet() app.EndpointSet {
 		}
 		set.Endpoints = append(set.Endpoints, app.Endpoint{
 			Instance: m.ID, Generation: m.Generation, Address: m.Address, Token: m.launch.Token,
-			Draining: m.Phase == app.PhaseDraining, ReadyTime: m.ReadyTime,
+			Draining: m.Phase == app.PhaseDraining, ReadyTime: m.ReadyTime, Preset: m.launch.Spec.Preset,
 		})
 	}
 	return set

@@ -151,7 +151,10 @@ type Endpoint struct {
 	// Draining endpoints take no new requests.
 	Draining bool `protobuf:"varint,5,opt,name=draining,proto3" json:"draining,omitempty"`
 	// ReadyTime it was first ready at.
-	ReadyTime     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=ready_time,json=readyTime,proto3" json:"ready_time,omitempty"`
+	ReadyTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=ready_time,json=readyTime,proto3" json:"ready_time,omitempty"`
+	// Preset that the instance was started with: aspnetcore wants the module's
+	// headers with every request.
+	Preset        Preset `protobuf:"varint,7,opt,name=preset,proto3,enum=roost.v1.Preset" json:"preset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -228,6 +231,13 @@ func (x *Endpoint) GetReadyTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Endpoint) GetPreset() Preset {
+	if x != nil {
+		return x.Preset
+	}
+	return Preset_PRESET_UNSPECIFIED
+}
+
 // RequestPolicy is what a proxy does with an app's requests.
 type RequestPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -243,8 +253,7 @@ type RequestPolicy struct {
 	Websockets WebSocketDrain `protobuf:"varint,5,opt,name=websockets,proto3,enum=roost.v1.WebSocketDrain" json:"websockets,omitempty"`
 	// DetailedErrors allows the app's output in the public answer.
 	DetailedErrors bool `protobuf:"varint,6,opt,name=detailed_errors,json=detailedErrors,proto3" json:"detailed_errors,omitempty"`
-	// Preset of the app: aspnetcore wants the module's headers, and its path in any
-	// case.
+	// Preset of the app: aspnetcore has its path in any case.
 	Preset Preset `protobuf:"varint,7,opt,name=preset,proto3,enum=roost.v1.Preset" json:"preset,omitempty"`
 	// DisableStartupPage leaves the answer to a failed start without a page.
 	DisableStartupPage bool `protobuf:"varint,8,opt,name=disable_startup_page,json=disableStartupPage,proto3" json:"disable_startup_page,omitempty"`
@@ -1512,7 +1521,7 @@ var File_roost_v1_routing_proto protoreflect.FileDescriptor
 
 const file_roost_v1_routing_proto_rawDesc = "" +
 	"\n" +
-	"\x16roost/v1/routing.proto\x12\broost.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12roost/v1/app.proto\"\xcd\x01\n" +
+	"\x16roost/v1/routing.proto\x12\broost.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12roost/v1/app.proto\"\xf7\x01\n" +
 	"\bEndpoint\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x1e\n" +
 	"\n" +
@@ -1522,7 +1531,8 @@ const file_roost_v1_routing_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\tR\x05token\x12\x1a\n" +
 	"\bdraining\x18\x05 \x01(\bR\bdraining\x129\n" +
 	"\n" +
-	"ready_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\treadyTime\"\xf4\x02\n" +
+	"ready_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\treadyTime\x12(\n" +
+	"\x06preset\x18\a \x01(\x0e2\x10.roost.v1.PresetR\x06preset\"\xf4\x02\n" +
 	"\rRequestPolicy\x123\n" +
 	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12\x14\n" +
 	"\x05queue\x18\x02 \x01(\x05R\x05queue\x12>\n" +
@@ -1657,49 +1667,50 @@ var file_roost_v1_routing_proto_goTypes = []any{
 	(*ProxyGoodbye)(nil),          // 19: roost.v1.ProxyGoodbye
 	(*ReportResponse)(nil),        // 20: roost.v1.ReportResponse
 	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
-	(WebSocketDrain)(0),           // 23: roost.v1.WebSocketDrain
-	(Preset)(0),                   // 24: roost.v1.Preset
+	(Preset)(0),                   // 22: roost.v1.Preset
+	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(WebSocketDrain)(0),           // 24: roost.v1.WebSocketDrain
 	(*Route)(nil),                 // 25: roost.v1.Route
 	(*Heartbeat)(nil),             // 26: roost.v1.Heartbeat
 }
 var file_roost_v1_routing_proto_depIdxs = []int32{
 	21, // 0: roost.v1.Endpoint.ready_time:type_name -> google.protobuf.Timestamp
-	22, // 1: roost.v1.RequestPolicy.timeout:type_name -> google.protobuf.Duration
-	22, // 2: roost.v1.RequestPolicy.queue_timeout:type_name -> google.protobuf.Duration
-	23, // 3: roost.v1.RequestPolicy.websockets:type_name -> roost.v1.WebSocketDrain
-	24, // 4: roost.v1.RequestPolicy.preset:type_name -> roost.v1.Preset
-	2,  // 5: roost.v1.EndpointSet.endpoints:type_name -> roost.v1.Endpoint
-	25, // 6: roost.v1.EndpointSet.routes:type_name -> roost.v1.Route
-	3,  // 7: roost.v1.EndpointSet.requests:type_name -> roost.v1.RequestPolicy
-	4,  // 8: roost.v1.EndpointSet.offline:type_name -> roost.v1.Offline
-	8,  // 9: roost.v1.WatchResponse.snapshot:type_name -> roost.v1.EndpointsSnapshot
-	9,  // 10: roost.v1.WatchResponse.delta:type_name -> roost.v1.EndpointsDelta
-	26, // 11: roost.v1.WatchResponse.heartbeat:type_name -> roost.v1.Heartbeat
-	5,  // 12: roost.v1.EndpointsSnapshot.sets:type_name -> roost.v1.EndpointSet
-	5,  // 13: roost.v1.EndpointsDelta.upserts:type_name -> roost.v1.EndpointSet
-	5,  // 14: roost.v1.ActivateResponse.set:type_name -> roost.v1.EndpointSet
-	0,  // 15: roost.v1.ProxyListener.kind:type_name -> roost.v1.ListenerKind
-	14, // 16: roost.v1.ReportRequest.hello:type_name -> roost.v1.ProxyHello
-	15, // 17: roost.v1.ReportRequest.load:type_name -> roost.v1.ProxyLoad
-	18, // 18: roost.v1.ReportRequest.failure:type_name -> roost.v1.EndpointFailure
-	19, // 19: roost.v1.ReportRequest.goodbye:type_name -> roost.v1.ProxyGoodbye
-	12, // 20: roost.v1.ProxyHello.listeners:type_name -> roost.v1.ProxyListener
-	16, // 21: roost.v1.ProxyLoad.loads:type_name -> roost.v1.AppLoad
-	17, // 22: roost.v1.AppLoad.instances:type_name -> roost.v1.InstanceLoad
-	1,  // 23: roost.v1.EndpointFailure.kind:type_name -> roost.v1.FailureKind
-	22, // 24: roost.v1.ReportResponse.interval:type_name -> google.protobuf.Duration
-	6,  // 25: roost.v1.RoutingService.Watch:input_type -> roost.v1.WatchRequest
-	10, // 26: roost.v1.RoutingService.Activate:input_type -> roost.v1.ActivateRequest
-	13, // 27: roost.v1.RoutingService.Report:input_type -> roost.v1.ReportRequest
-	7,  // 28: roost.v1.RoutingService.Watch:output_type -> roost.v1.WatchResponse
-	11, // 29: roost.v1.RoutingService.Activate:output_type -> roost.v1.ActivateResponse
-	20, // 30: roost.v1.RoutingService.Report:output_type -> roost.v1.ReportResponse
-	28, // [28:31] is the sub-list for method output_type
-	25, // [25:28] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	22, // 1: roost.v1.Endpoint.preset:type_name -> roost.v1.Preset
+	23, // 2: roost.v1.RequestPolicy.timeout:type_name -> google.protobuf.Duration
+	23, // 3: roost.v1.RequestPolicy.queue_timeout:type_name -> google.protobuf.Duration
+	24, // 4: roost.v1.RequestPolicy.websockets:type_name -> roost.v1.WebSocketDrain
+	22, // 5: roost.v1.RequestPolicy.preset:type_name -> roost.v1.Preset
+	2,  // 6: roost.v1.EndpointSet.endpoints:type_name -> roost.v1.Endpoint
+	25, // 7: roost.v1.EndpointSet.routes:type_name -> roost.v1.Route
+	3,  // 8: roost.v1.EndpointSet.requests:type_name -> roost.v1.RequestPolicy
+	4,  // 9: roost.v1.EndpointSet.offline:type_name -> roost.v1.Offline
+	8,  // 10: roost.v1.WatchResponse.snapshot:type_name -> roost.v1.EndpointsSnapshot
+	9,  // 11: roost.v1.WatchResponse.delta:type_name -> roost.v1.EndpointsDelta
+	26, // 12: roost.v1.WatchResponse.heartbeat:type_name -> roost.v1.Heartbeat
+	5,  // 13: roost.v1.EndpointsSnapshot.sets:type_name -> roost.v1.EndpointSet
+	5,  // 14: roost.v1.EndpointsDelta.upserts:type_name -> roost.v1.EndpointSet
+	5,  // 15: roost.v1.ActivateResponse.set:type_name -> roost.v1.EndpointSet
+	0,  // 16: roost.v1.ProxyListener.kind:type_name -> roost.v1.ListenerKind
+	14, // 17: roost.v1.ReportRequest.hello:type_name -> roost.v1.ProxyHello
+	15, // 18: roost.v1.ReportRequest.load:type_name -> roost.v1.ProxyLoad
+	18, // 19: roost.v1.ReportRequest.failure:type_name -> roost.v1.EndpointFailure
+	19, // 20: roost.v1.ReportRequest.goodbye:type_name -> roost.v1.ProxyGoodbye
+	12, // 21: roost.v1.ProxyHello.listeners:type_name -> roost.v1.ProxyListener
+	16, // 22: roost.v1.ProxyLoad.loads:type_name -> roost.v1.AppLoad
+	17, // 23: roost.v1.AppLoad.instances:type_name -> roost.v1.InstanceLoad
+	1,  // 24: roost.v1.EndpointFailure.kind:type_name -> roost.v1.FailureKind
+	23, // 25: roost.v1.ReportResponse.interval:type_name -> google.protobuf.Duration
+	6,  // 26: roost.v1.RoutingService.Watch:input_type -> roost.v1.WatchRequest
+	10, // 27: roost.v1.RoutingService.Activate:input_type -> roost.v1.ActivateRequest
+	13, // 28: roost.v1.RoutingService.Report:input_type -> roost.v1.ReportRequest
+	7,  // 29: roost.v1.RoutingService.Watch:output_type -> roost.v1.WatchResponse
+	11, // 30: roost.v1.RoutingService.Activate:output_type -> roost.v1.ActivateResponse
+	20, // 31: roost.v1.RoutingService.Report:output_type -> roost.v1.ReportResponse
+	29, // [29:32] is the sub-list for method output_type
+	26, // [26:29] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_roost_v1_routing_proto_init() }

@@ -24,6 +24,8 @@ type Endpoint struct {
 	Token string
 	// Draining endpoints finish what they have and get nothing new.
 	Draining bool
+	// Module has its requests carry what the ASP.NET Core Module of IIS sends.
+	Module bool
 }
 
 // Policy is what an app's spec says about its requests.
@@ -41,8 +43,6 @@ type Policy struct {
 	CloseWebSockets bool
 	// DetailedErrors shows an app's output and reasons in public answers.
 	DetailedErrors bool
-	// Module has requests carry what the ASP.NET Core Module of IIS sends.
-	Module bool
 	// BareStartFailure leaves the answer to a failed start without a page.
 	BareStartFailure bool
 }

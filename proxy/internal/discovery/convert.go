@@ -32,7 +32,9 @@ func appFrom(s *roostv1.EndpointSet) app {
 		a.Set.Endpoints = append(a.Set.Endpoints, endpointFrom(e))
 	}
 	for _, r := range s.GetRoutes() {
-		a.Routes = append(a.Routes, ruleFrom(r))
+		rule := ruleFrom(r)
+		rule.AnyCase = isModule(s.GetRequests().GetPreset())
+		a.Routes = append(a.Routes, rule)
 	}
 	return a
 }
@@ -45,8 +47,12 @@ func endpointFrom(e *roostv1.Endpoint) backend.Endpoint {
 	return backend.Endpoint{
 		Instance: e.GetInstance(), Generation: e.GetGeneration(),
 		Network: network, Address: address, Token: e.GetToken(), Draining: e.GetDraining(),
+		Module: isModule(e.GetPreset()),
 	}
 }
+
+// isModule tells whether a preset is the one of the ASP.NET Core Module.
+func isModule(p roostv1.Preset) bool { return p == roostv1.Preset_PRESET_ASPNETCORE }
 
 func policyFrom(p *roostv1.RequestPolicy) backend.Policy {
 	if p == nil {
@@ -59,7 +65,6 @@ func policyFrom(p *roostv1.RequestPolicy) backend.Policy {
 		MaxBody:         p.GetMaxBody(),
 		CloseWebSockets: p.GetWebsockets() == roostv1.WebSocketDrain_WEB_SOCKET_DRAIN_CLOSE,
 		DetailedErrors:  p.GetDetailedErrors(),
-		Module:          p.GetPreset() == roostv1.Preset_PRESET_ASPNETCORE,
 
 		BareStartFailure: p.GetDisableStartupPage(),
 	}

@@ -219,6 +219,13 @@ func TestAppFrom(t *testing.T) {
 			t.Errorf("route %+v, want %+v", got, want)
 		}
 	}
+	m := appFrom(&roostv1.EndpointSet{
+		Endpoints: []*roostv1.Endpoint{{Preset: roostv1.Preset_PRESET_ASPNETCORE}, {}}, Routes: []*roostv1.Route{{Path: "/Shop"}},
+		Requests: &roostv1.RequestPolicy{Preset: roostv1.Preset_PRESET_ASPNETCORE},
+	})
+	if e := m.Set.Endpoints; !e[0].Module || e[1].Module || m.Routes[0] != (route.Rule{Path: "/Shop", AnyCase: true}) {
+		t.Errorf("with the preset: %+v", m)
+	}
 	if p := appFrom(&roostv1.EndpointSet{}).Set.Policy; p.Queue != defaultQueue || p.Timeout != defaultTimeout {
 		t.Errorf("policy %+v of a daemon that says nothing, want the defaults", p)
 	}

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/roostd/roost/proxy/internal/backend"
 	"github.com/roostd/roost/proxy/internal/route"
 )
 
@@ -184,7 +183,7 @@ const spoofedModule = "MS-ASPNETCORE-TOKEN: guess\r\nms_aspnetcore_winauthtoken:
 func TestHeaders_Module(t *testing.T) {
 	for name, o := range map[string]option{"untrusted": config(func(*Config) {}), "trusted": trusting()} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, []string{echo(t, "")}, o, policy(func(p *backend.Policy) { p.Module = true }))
+			w := newWorld(t, []string{echo(t, "")}, o, func(w *world) { w.set.Endpoints[0].Module = true })
 			c := w.dial()
 			_, head := c.send("GET / HTTP/1.1\r\nHost: h\r\n"+spoofedModule+"\r\n").expect(200, "")
 			wantFields(t, head, map[string][]string{
@@ -207,13 +206,10 @@ func TestHeaders_ModuleFieldsOfOtherApps(t *testing.T) {
 func TestAppendClient_NamesThePortToTheModulesApps(t *testing.T) {
 	for client, want := range map[string]string{"10.1.2.3": "10.1.2.3:5555", "2001:db8::1": "[2001:db8::1]:5555"} {
 		c := &conn{client: netip.MustParseAddr(client), ip: client, from: 5555}
-		x := &exchange{c: c}
-		x.policy.Module = true
-		if got := string(x.appendClient(nil)); got != want {
+		if got := string(c.appendClient(nil, true)); got != want {
 			t.Errorf("%s: %q, want %q", client, got, want)
 		}
-		x.policy.Module = false
-		if got := string(x.appendClient(nil)); got != client {
+		if got := string(c.appendClient(nil, false)); got != client {
 			t.Errorf("%s without the module: %q", client, got)
 		}
 	}

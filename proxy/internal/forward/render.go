@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/roostd/roost/proxy/internal/backend"
 	"github.com/roostd/roost/proxy/internal/http1"
 )
 
@@ -33,17 +32,17 @@ var (
 	dropFromOthers  = dropped{
 		http1.SetOf(slices.Concat(forwarding, never)...), http1.SetOf(slices.Concat(forwarding, never, module)...),
 	}
-	dropFromApp     = http1.SetOf(append([]http1.ID{http1.Roost}, hopByHop...)...)
-	dropUnchunked   = http1.SetOf(append([]http1.ID{http1.Roost, http1.Trailer}, hopByHop...)...)
-	dropInterim     = dropUnchunked
-	dropTrailers    = allKnown()
+	dropFromApp   = http1.SetOf(append([]http1.ID{http1.Roost}, hopByHop...)...)
+	dropUnchunked = http1.SetOf(append([]http1.ID{http1.Roost, http1.Trailer}, hopByHop...)...)
+	dropInterim   = dropUnchunked
+	dropTrailers  = allKnown()
 )
 
 // dropped are sets of fields that are not passed on.
 type dropped struct{ plain, module *http1.Set }
 
-func (d dropped) of(p backend.Policy) *http1.Set {
-	if p.Module {
+func (d dropped) of(module bool) *http1.Set {
+	if module {
 		return d.module
 	}
 	return d.plain
@@ -61,7 +60,7 @@ func allKnown() *http1.Set {
 
 // appendRequest renders the head for the app.
 func (x *exchange) appendRequest(b []byte) []byte {
-	c, req := x.c, &x.req
+	c, req, to := x.c, &x.req, x.lease.Endpoint()
 	b = append(b, req.MethodName...)
 	b = append(b, ' ')
 	b = x.appendTarget(b)
@@ -73,18 +72,18 @@ func (x *exchange) appendRequest(b []byte) []byte {
 	}
 	b = append(b, http1.CRLF...)
 	if c.trusted {
-		b = req.AppendExcept(b, dropFromTrusted.of(x.policy))
+		b = req.AppendExcept(b, dropFromTrusted.of(to.Module))
 	} else {
-		b = req.AppendExcept(b, dropFromOthers.of(x.policy))
+		b = req.AppendExcept(b, dropFromOthers.of(to.Module))
 		x.warnOfSpoofing()
 	}
 	b = x.appendFraming(b)
-	b = x.appendForwarding(b)
+	b = x.appendForwarding(b, to.Module)
 	b = http1.AppendField(b, "X-Request-Id", x.id)
-	if t := x.lease.Endpoint().Token; t != "" {
-		b = http1.AppendField(b, "Roost-Token", t)
-		if x.policy.Module {
-			b = http1.AppendField(b, "MS-ASPNETCORE-TOKEN", t)
+	if to.Token != "" {
+		b = http1.AppendField(b, "Roost-Token", to.Token)
+		if to.Module {
+			b = http1.AppendField(b, "MS-ASPNETCORE-TOKEN", to.Token)
 		}
 	}
 	return append(b, http1.CRLF...)
@@ -128,7 +127,7 @@ func appendLength(b []byte, n int64) []byte {
 
 // appendForwarding says who asked for what. A trusted peer's own words stay:
 // only X-Forwarded-For grows by its address.
-func (x *exchange) appendForwarding(b []byte) []byte {
+func (x *exchange) appendForwarding(b []byte, module bool) []byte {
 	c, req := x.c, &x.req
 	keeps := func(id http1.ID) bool { return c.trusted && req.Has(id) }
 	if c.ip != "" {
@@ -140,7 +139,7 @@ func (x *exchange) appendForwarding(b []byte) []byte {
 				}
 			}
 		}
-		b = append(x.appendClient(b), http1.CRLF...)
+		b = append(c.appendClient(b, module), http1.CRLF...)
 	}
 	if !keeps(http1.XForwardedProto) {
 		b = append(b, "X-Forwarded-Proto: http\r\n"...)
@@ -159,11 +158,11 @@ func (x *exchange) appendForwarding(b []byte) []byte {
 
 // appendClient says who the client is: its address, as the module does with its
 // port, and IPv6 in brackets then.
-func (x *exchange) appendClient(b []byte) []byte {
-	if !x.policy.Module {
-		return append(b, x.c.ip...)
+func (c *conn) appendClient(b []byte, module bool) []byte {
+	if !module {
+		return append(b, c.ip...)
 	}
-	return netip.AddrPortFrom(x.c.client, x.c.from).AppendTo(b)
+	return netip.AddrPortFrom(c.client, c.from).AppendTo(b)
 }
 
 // warnOfSpoofing logs, once a peer, that fields were dropped which only a

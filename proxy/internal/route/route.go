@@ -19,6 +19,9 @@ type Rule struct {
 	Path string
 	// StripPath says that the app does not see Path.
 	StripPath bool
+	// AnyCase says that Path matches in upper and lower case, as the path base of
+	// an ASP.NET Core app does.
+	AnyCase bool
 }
 
 // Entry is a rule and where it leads.
@@ -109,20 +112,35 @@ func (t *Table[T]) wildcard(name, path []byte) *Entry[T] {
 
 func longest[T any](list []*Entry[T], path []byte) *Entry[T] {
 	for _, e := range list {
-		if matches(e.Rule.Path, path) {
+		if e.Rule.matches(path) {
 			return e
 		}
 	}
 	return nil
 }
 
-// matches reports whether prefix is path or ends at one of its slashes.
-func matches(prefix string, path []byte) bool {
+// matches reports whether the rule's path is path or ends at one of its slashes.
+func (r *Rule) matches(path []byte) bool {
+	prefix := r.Path
 	if prefix == "/" || prefix == "" {
 		return true
 	}
-	return len(path) >= len(prefix) && string(path[:len(prefix)]) == prefix &&
-		(len(path) == len(prefix) || path[len(prefix)] == '/')
+	if len(path) < len(prefix) || len(path) > len(prefix) && path[len(prefix)] != '/' {
+		return false
+	}
+	head := path[:len(prefix)]
+	return string(head) == prefix || r.AnyCase && equalFold(head, prefix)
+}
+
+// equalFold compares without regard to the case of ASCII letters; s is as long as b.
+func equalFold(b []byte, s string) bool {
+	for i, c := range b {
+		d := s[i]
+		if c != d && (c|0x20 != d|0x20 || c|0x20 < 'a' || c|0x20 > 'z') {
+			return false
+		}
+	}
+	return true
 }
 
 func lower(dst, host []byte) []byte {

@@ -51,6 +51,20 @@ func TestTable_Lookup(t *testing.T) {
 	}
 }
 
+func TestTable_AnyCase(t *testing.T) {
+	tab := New([]Entry[string]{
+		{Rule{Path: "/Shop", AnyCase: true}, "shop"}, {Rule{Path: "/exact"}, "exact"}, {Rule{Path: "/a[1]", AnyCase: true}, "signs"},
+	})
+	for path, want := range map[string]string{
+		"/Shop": "shop", "/SHOP/x": "shop", "/shop/": "shop", "/Exact": "", "/shopping": "", "/sho": "", "/A[1]": "signs", "/a{1}": "",
+	} {
+		e, ok := tab.Lookup(nil, []byte(path))
+		if ok != (want != "") || ok && e.Target != want {
+			t.Errorf("%s: %v, want %q", path, e, want)
+		}
+	}
+}
+
 func TestTable_NoRoute(t *testing.T) {
 	tab := New([]Entry[string]{{Rule{Host: "a", Path: "/x"}, "a"}})
 	for _, r := range [][2]string{{"a", "/"}, {"b", "/x"}, {"", "/x"}, {"a", "*"}} {
