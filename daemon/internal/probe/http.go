@@ -11,9 +11,6 @@ import (
 	"github.com/roostd/roost/daemon/internal/app"
 )
 
-// tokenHeader carries the pairing token of the instance.
-const tokenHeader = "Roost-Token"
-
 // maxHead bounds the head of an answer to a probe.
 const maxHead = 64 << 10
 
@@ -25,10 +22,15 @@ type httpCheck struct {
 }
 
 func newHTTPCheck(t *target) *httpCheck {
-	c := &httpCheck{target: t}
+	c := &httpCheck{target: t, client: t.client()}
 	// The spec was validated; without a list nothing passes, which is said.
 	c.accepted, _ = app.ParseStatuses(t.l.Spec.Ready.HTTP.Status)
-	c.client = &http.Client{
+	return c
+}
+
+// client asks the instance, whatever host a request names.
+func (t *target) client() *http.Client {
+	return &http.Client{
 		Transport: &http.Transport{
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				network, address := t.network()
@@ -41,7 +43,6 @@ func newHTTPCheck(t *target) *httpCheck {
 		// A redirect is an answer: what it leads to is not asked.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return c
 }
 
 func (c *httpCheck) ask(ctx context.Context) error {
@@ -57,7 +58,7 @@ func (c *httpCheck) ask(ctx context.Context) error {
 			req.Host = value
 		}
 	}
-	req.Header.Set(tokenHeader, c.l.Token)
+	pair(req.Header, c.l)
 	res, err := c.client.Do(req)
 	if err != nil {
 		return c.quoted(err)

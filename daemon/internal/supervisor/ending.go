@@ -24,7 +24,7 @@ func (i *instance) end(ctx context.Context, p app.Process) {
 	exit := p.Exit()
 	tail := i.cfg.Recorder.OutputTail(i.launch.Spec.Name, i.launch.ID, tailBytes)
 	i.annotate(ctx, p, map[string]string{noteAccounted: "1"})
-	i.tell(gone{id: i.launch.ID, exit: &exit, tail: tail})
+	i.tell(gone{id: i.launch.ID, exit: &exit, tail: tail, asked: i.asked})
 }
 
 // drain waits until the open requests are finished, at most for the order's
@@ -44,21 +44,6 @@ func (i *instance) drain(ctx context.Context, p app.Process, s *stopOrder) {
 	i.await(ctx, p, drained, 0)
 	cancel()
 	<-drained
-}
-
-// ask signals the process and gives it its time to end.
-func (i *instance) ask(ctx context.Context, p app.Process) {
-	s := i.order.stop
-	if ctx.Err() != nil || s.kill || closed(p.Exited()) {
-		return
-	}
-	i.tell(stopping{id: i.launch.ID})
-	if err := p.Signal(ctx, s.signal); err != nil && ctx.Err() == nil {
-		i.log.Warn("signal not sent", "signal", app.SignalName(s.signal), "error", err)
-	}
-	if s.timeout > 0 && !i.await(ctx, p, p.Gone(), s.timeout) && ctx.Err() == nil {
-		i.tell(killing{id: i.launch.ID, after: s.timeout, told: i.order.stop.kill})
-	}
 }
 
 // await waits for done, the process's exit, an order to kill, the limit (0: none),

@@ -23,6 +23,7 @@ type script struct {
 	linger     time.Duration // from the leader's exit to the last of its tree
 	nowhere    bool          // it listens nowhere
 	probe      time.Duration // of a check
+	shutdown   func(ctx context.Context, p *fakeProcess) (int, error)
 	conditions map[string]string
 }
 
@@ -199,4 +200,12 @@ func (f fakeProber) Check(ctx context.Context, p Process, _ app.Launch, _ string
 		return errors.New("connection refused")
 	}
 	return fp.sick
+}
+
+func (f fakeProber) RequestShutdown(ctx context.Context, p Process, l app.Launch, address string) (int, error) {
+	fp := p.(*fakeProcess)
+	if fp.script.shutdown == nil || address == "" || l.Token != fp.launch.Token {
+		return 0, errors.New("connection refused")
+	}
+	return fp.script.shutdown(ctx, fp)
 }

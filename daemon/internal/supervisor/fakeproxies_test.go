@@ -22,6 +22,7 @@ type fakeProxies struct {
 	idle     time.Time
 	busy     bool
 	synced   bool
+	https    int
 	changed  chan struct{}
 }
 
@@ -49,6 +50,12 @@ func (f *fakeProxies) Publish(set app.EndpointSet) uint64 {
 		f.history = append(f.history, set)
 	})
 	return set.Revision
+}
+
+func (f *fakeProxies) HTTPSPort() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.https
 }
 
 func (f *fakeProxies) Remove(name string) { f.update(func() { delete(f.sets, name) }) }

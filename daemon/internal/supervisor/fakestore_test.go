@@ -27,17 +27,19 @@ func (r *fakeRecorder) OutputTail(_ string, id app.InstanceID, _ int) string {
 	return "output of " + string(id)
 }
 
-// message is the newest event's of the kind.
-func (r *fakeRecorder) message(id app.EventID) string {
+// last is the newest event of the kind.
+func (r *fakeRecorder) last(id app.EventID) app.Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range slices.Backward(r.events) {
 		if e.ID == id {
-			return e.Message
+			return e
 		}
 	}
-	return ""
+	return app.Event{}
 }
+
+func (r *fakeRecorder) message(id app.EventID) string { return r.last(id).Message }
 
 func (r *fakeRecorder) count(id app.EventID) int {
 	r.mu.Lock()

@@ -61,12 +61,14 @@ type stopOrder struct {
 type instance struct {
 	*shared
 	launch  app.Launch
+	address string // where it was ready; "": it never was
 	orders  <-chan order
 	tell    func(event) bool
 	urgent  bool
 	log     hclog.Logger
 	order   order // the newest one
 	checked int   // the newest check that was answered
+	asked   asked // how it was asked to end
 }
 
 // run starts the instance and stays with it until no process of it is left, or
@@ -96,6 +98,7 @@ func (i *instance) run(ctx context.Context) {
 // has been ready, and ready tells whether it still is.
 func (i *instance) resume(ctx context.Context, p app.Process, address string, ready bool) {
 	defer i.releasePort()
+	i.address = address
 	switch {
 	case p.Info().Notes[noteStopping] != "":
 		i.await(ctx, p, nil, 0) // its controller orders the stop
@@ -137,6 +140,7 @@ func (i *instance) begin(ctx context.Context) (app.Process, *app.StartError) {
 		return nil, err
 	}
 	chosen := time.Now()
+	i.launch.HTTPSPort = i.cfg.Publisher.HTTPSPort()
 	p, err := i.cfg.Launcher.Launch(ctx, i.launch)
 	if err != nil {
 		return nil, asStartError(err, "launch")
@@ -156,6 +160,7 @@ func (i *instance) follow(ctx context.Context, p app.Process, t *turn) {
 	case err != nil:
 		i.reportFailedStart(ctx, p, err)
 	default:
+		i.address = address
 		i.tell(becameReady{id: i.launch.ID, address: address})
 		i.annotate(ctx, p, map[string]string{
 			noteReady: time.Now().Format(time.RFC3339Nano), noteAddress: address,

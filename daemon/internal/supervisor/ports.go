@@ -36,6 +36,9 @@ type Prober interface {
 	WaitReady(ctx context.Context, p Process, l app.Launch) (address string, err error)
 	// Check asks once whether a ready process still is. A nil error means yes.
 	Check(ctx context.Context, p Process, l app.Launch, address string) error
+	// RequestShutdown asks a process that was ready to end by itself, as the ASP.NET
+	// Core Module does, and returns the status of the answer.
+	RequestShutdown(ctx context.Context, p Process, l app.Launch, address string) (status int, err error)
 	// PortFree tells whether an app could bind the port. It is quick.
 	PortFree(port int) bool
 	// PortOwner tells whether a process has the port, and which, for people.
@@ -65,6 +68,9 @@ type Publisher interface {
 	IdleSince(name string) (time.Time, bool)
 	// InFlight sums the requests the proxies report at an instance.
 	InFlight(name string, id app.InstanceID) int
+	// HTTPSPort is the port of the known proxies' TLS listeners; 0 where they have
+	// none, or several.
+	HTTPSPort() int
 }
 
 // Recorder keeps what happened and reads back what an instance wrote.

@@ -62,18 +62,21 @@ func (c *controller) recordFailedStart(m *member, e startFailed) {
 
 // recordExit tells how an instance ended. One that was not asked to is an error,
 // with its last output.
-func (c *controller) recordExit(m *member, tail string) {
+func (c *controller) recordExit(m *member, e gone) {
 	asked, severity := m.order.stop != nil, app.Info
 	a := m.attributes()
 	a["exit"] = exitText(*m.Exit)
+	e.asked.attributes(a)
 	message := "instance " + exitText(*m.Exit)
 	switch {
+	case asked && e.asked.requested:
+		message += fmt.Sprintf(", as it was told to (by %s): %s", e.asked.by(), m.Reason)
 	case asked:
 		message += ", as it was told to: " + m.Reason
 	case !m.ReadyTime.IsZero():
 		severity = app.Error
-		m.OutputTail = tail
-		a["output"] = tail
+		m.OutputTail = e.tail
+		a["output"] = e.tail
 	}
 	c.cfg.Recorder.Record(app.Event{
 		ID: app.EventInstanceExited, App: c.name, Instance: m.ID, Severity: severity, Message: message, Attributes: a,

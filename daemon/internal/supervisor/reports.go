@@ -64,14 +64,16 @@ type stopping struct{ id app.InstanceID }
 type killing struct {
 	id    app.InstanceID
 	after time.Duration
+	asked asked
 	told  bool // to kill it before that
 }
 
 // gone says that nothing of an instance is left. It is the last report.
 type gone struct {
-	id   app.InstanceID
-	exit *app.Exit // nil where it was never launched
-	tail string
+	id    app.InstanceID
+	exit  *app.Exit // nil where it was never launched
+	tail  string
+	asked asked // how it was asked to, where it was
 }
 
 func (e launched) on(c *controller) {
@@ -146,9 +148,9 @@ func (e stopping) on(c *controller) {
 
 func (e killing) on(c *controller) {
 	m := c.member(e.id)
-	message := fmt.Sprintf("instance is killed: it did not end within stop.timeout (%v) of %s", e.after, m.launch.Spec.Stop.Signal)
+	message := fmt.Sprintf("instance is killed: it did not end within stop.timeout (%v) of %s", e.after, e.asked.by())
 	if e.told {
-		message = fmt.Sprintf("instance is killed: the daemon ends before stop.timeout (%v) of %s is over", e.after, m.launch.Spec.Stop.Signal)
+		message = fmt.Sprintf("instance is killed: the daemon ends before stop.timeout (%v) of %s is over", e.after, e.asked.by())
 	}
 	c.recordInstance(m, app.EventInstanceKilled, app.Warning, message)
 }
@@ -157,7 +159,7 @@ func (e gone) on(c *controller) {
 	m := c.member(e.id)
 	m.Exit = e.exit
 	if e.exit != nil {
-		c.recordExit(m, e.tail)
+		c.recordExit(m, e)
 	}
 	c.failures.ended(m.readyFor(time.Now()))
 	c.bury(m)
