@@ -108,10 +108,14 @@ func loadFrom(p *roostv1.ProxyLoad) endpoint.Load {
 		load := endpoint.AppLoad{
 			App: a.GetApp(), Epoch: a.GetEpoch(), Revision: a.GetRevision(),
 			InFlight: int(a.GetInFlight()), Queued: int(a.GetQueued()), Requests: a.GetRequests(),
-			Instances: map[app.InstanceID]int{},
+			Instances: map[app.InstanceID]endpoint.InstanceLoad{},
 		}
 		for _, i := range a.GetInstances() {
-			load.Instances[app.InstanceID(i.GetInstance())] += int(i.GetInFlight())
+			id := app.InstanceID(i.GetInstance())
+			sum := load.Instances[id] // an app that was removed and is back has some of them twice
+			sum.InFlight += int(i.GetInFlight())
+			sum.Requests += i.GetRequests()
+			load.Instances[id] = sum
 		}
 		l.Apps = append(l.Apps, load)
 	}

@@ -43,6 +43,7 @@ type Registry struct {
 	counters     map[string]counter   // of every app that ever had a set in this epoch
 	active       map[string]time.Time // when an app's last request was seen
 	proxies      map[string]*proxy
+	served       map[app.InstanceID]*served
 	allConnected time.Time       // since when no known proxy has been away
 	unsaved      map[string]bool // ids of proxies that the store knows otherwise
 	changed      chan struct{}   // closed at each change, and renewed
@@ -67,7 +68,7 @@ func New(epoch uint64, store Store, recorder Recorder, processes Processes, log 
 		store: store, recorder: recorder, processes: processes, log: log,
 		synced: make(chan struct{}), wake: make(chan struct{}, 1),
 		counters: map[string]counter{}, active: map[string]time.Time{},
-		proxies: map[string]*proxy{}, allConnected: now,
+		proxies: map[string]*proxy{}, served: map[app.InstanceID]*served{}, allConnected: now,
 		unsaved: map[string]bool{}, changed: make(chan struct{}),
 	}
 	for _, p := range known {
@@ -96,6 +97,11 @@ func (r *Registry) Publish(set app.EndpointSet) uint64 {
 	c.revision++
 	c.drain = set.Drain
 	r.counters[set.App] = c
+	for _, e := range set.Endpoints {
+		if r.served[e.Instance] == nil {
+			r.served[e.Instance] = &served{last: map[string]uint64{}}
+		}
+	}
 	r.mu.Unlock()
 
 	set.Epoch, set.Revision = r.epoch, c.revision

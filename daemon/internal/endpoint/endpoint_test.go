@@ -115,9 +115,10 @@ func connect(r *Registry, id string, pid int) *Session {
 
 // web is a load of the app web that has applied a revision.
 func web(revision uint64, inFlight map[app.InstanceID]int) Load {
-	l := AppLoad{App: "web", Epoch: epoch, Revision: revision, Instances: inFlight}
-	for _, n := range inFlight {
+	l := AppLoad{App: "web", Epoch: epoch, Revision: revision, Instances: map[app.InstanceID]InstanceLoad{}}
+	for id, n := range inFlight {
 		l.InFlight += n
+		l.Instances[id] = InstanceLoad{InFlight: n}
 	}
 	return Load{Apps: []AppLoad{l}}
 }

@@ -24,7 +24,7 @@ type load struct {
 	epoch, revision uint64
 	inFlight        int // queued ones included
 	requests        uint64
-	instances       map[app.InstanceID]int
+	instances       map[app.InstanceID]InstanceLoad
 }
 
 // Load is what a proxy tells.
@@ -43,7 +43,13 @@ type AppLoad struct {
 	InFlight        int
 	Queued          int
 	Requests        uint64 // since the proxy's start
-	Instances       map[app.InstanceID]int
+	Instances       map[app.InstanceID]InstanceLoad
+}
+
+// InstanceLoad is one instance's share of a load.
+type InstanceLoad struct {
+	InFlight int
+	Requests uint64 // since the proxy knows it; a lower count than the last began anew
 }
 
 // Session is the life of one report stream.
@@ -64,6 +70,9 @@ func (r *Registry) Connect(p app.Proxy) *Session {
 	if !ok {
 		known = &proxy{}
 		r.proxies[p.ID] = known
+	}
+	if known.PID != p.PID || known.StartTime != p.StartTime {
+		r.uncount(p.ID) // another process, which counts from zero
 	}
 	known.Proxy, known.session, known.told = p, s, false
 	if known.apps == nil {
@@ -125,6 +134,7 @@ func (r *Registry) take(p *proxy, a AppLoad, now time.Time) {
 		r.active[a.App] = now
 	}
 	p.apps[a.App] = after
+	r.count(p.ID, a.Instances)
 }
 
 // drop notes that a proxy has nothing of an app. r.mu is held.

@@ -25,7 +25,7 @@ func (r *Registry) WaitDrained(ctx context.Context, name string, id app.Instance
 		if !has {
 			return removed
 		}
-		return l.instances[id] == 0 && (removed || r.applied(l, revision))
+		return l.instances[id].InFlight == 0 && (removed || r.applied(l, revision))
 	})
 }
 
@@ -119,7 +119,7 @@ func (r *Registry) InFlight(name string, id app.InstanceID) int {
 	defer r.mu.Unlock()
 	n := 0
 	for _, p := range r.proxies {
-		n += p.apps[name].instances[id]
+		n += p.apps[name].instances[id].InFlight
 	}
 	return n
 }

@@ -19,6 +19,7 @@ func (c *controller) bury(m *member) {
 	c.members = slices.DeleteFunc(c.members, func(o *member) bool { return o == m })
 	m.Phase = app.PhaseExited
 	c.instances.Set(m.ID, m.Instance)
+	c.cfg.Publisher.Ended(m.ID)
 	c.keepEnded(endedInstance{m.ID, m.process})
 }
 

@@ -16,6 +16,7 @@ type fakeProxies struct {
 	counters map[string]uint64
 	history  []app.EndpointSet
 	inFlight map[app.InstanceID]int
+	requests map[app.InstanceID]uint64
 	held     bool // they do not acknowledge
 	lagging  bool // they have acknowledged no revision above the acked one
 	acked    map[string]uint64
@@ -29,7 +30,7 @@ type fakeProxies struct {
 func newProxies() *fakeProxies {
 	return &fakeProxies{
 		sets: map[string]app.EndpointSet{}, counters: map[string]uint64{},
-		inFlight: map[app.InstanceID]int{}, changed: make(chan struct{}),
+		inFlight: map[app.InstanceID]int{}, requests: map[app.InstanceID]uint64{}, changed: make(chan struct{}),
 	}
 }
 
@@ -103,6 +104,16 @@ func (f *fakeProxies) IdleSince(string) (time.Time, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.idle, !f.busy
+}
+
+func (f *fakeProxies) Requests(id app.InstanceID) uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.requests[id]
+}
+
+func (f *fakeProxies) Ended(id app.InstanceID) {
+	f.update(func() { delete(f.requests, id) })
 }
 
 func (f *fakeProxies) InFlight(_ string, id app.InstanceID) int {

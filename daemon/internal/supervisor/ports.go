@@ -71,6 +71,11 @@ type Publisher interface {
 	// HTTPSPort is the port of the known proxies' TLS listeners; 0 where they have
 	// none, or several.
 	HTTPSPort() int
+	// Requests tells how many requests the proxies have led to an instance that
+	// has been published.
+	Requests(id app.InstanceID) uint64
+	// Ended says that nothing is left of an instance.
+	Ended(id app.InstanceID)
 }
 
 // Recorder keeps what happened and reads back what an instance wrote.

@@ -8,13 +8,43 @@ import (
 	"github.com/roostd/roost/daemon/internal/app"
 )
 
-// lookForTriggers marks what recycle.max_age and recycle.at make due, and returns
+// lookForTriggers marks what the app's age, the time and its requests make due, and returns
 // when to look again.
 func (c *controller) lookForTriggers(now time.Time) time.Time {
 	if !c.wanted() {
 		return time.Time{}
 	}
-	return earliest(c.lookForAge(now), c.lookForTime(now))
+	return earliest(earliest(c.lookForAge(now), c.lookForTime(now)), c.lookForRequests(now))
+}
+
+// countAgain is how often requests are counted: a proxy tells about as often.
+const countAgain = time.Second
+
+// lookForRequests marks what recycle.max_requests makes due.
+func (c *controller) lookForRequests(now time.Time) time.Time {
+	limit := c.serving().Spec.Recycle.MaxRequests
+	if limit <= 0 {
+		return time.Time{}
+	}
+	again := false
+	for _, m := range c.members {
+		if !m.mayRecycle() {
+			continue
+		}
+		n := c.cfg.Publisher.Requests(m.ID)
+		if n < uint64(limit) {
+			again = true
+			continue
+		}
+		c.recycleOne(m, app.Info, cause{
+			trigger: "recycle.max_requests", limit: number(limit), measured: number(int64(n)),
+			message: fmt.Sprintf("it has got %d requests (recycle.max_requests: %d)", n, limit),
+		})
+	}
+	if !again {
+		return time.Time{}
+	}
+	return now.Add(countAgain)
 }
 
 // lookForAge goes by the monotonic clock.

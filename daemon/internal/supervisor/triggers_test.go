@@ -109,3 +109,25 @@ func TestAt_ADaemonThatWasAwayDoesItOnce(t *testing.T) {
 		}
 	})
 }
+
+func TestMaxRequests_ReplacesThatInstance(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", instances(2), func(s *app.Spec) { s.Recycle.MaxRequests = 100 }))
+		one, other := r.wantAlive(2)[0], r.wantAlive(2)[1]
+		r.proxies.update(func() { r.proxies.requests[one.launch.ID], r.proxies.requests[other.launch.ID] = 99, 5 })
+		r.pass(time.Minute)
+		r.wantAlive(2)
+		if r.host.count() != 2 {
+			t.Fatal("it is replaced before the limit")
+		}
+		r.proxies.update(func() { r.proxies.requests[one.launch.ID] = 101 })
+		r.pass(10 * time.Second)
+		if !closed(one.gone) || closed(other.gone) || len(r.alive()) != 2 {
+			t.Fatalf("one is gone: %v, the other: %v", closed(one.gone), closed(other.gone))
+		}
+		e := r.recorder.find(app.EventInstanceRecycled)
+		if len(e) != 1 || e[0].Attributes["limit"] != "100" || e[0].Attributes["measured"] != "101" {
+			t.Fatalf("events %+v", e)
+		}
+	})
+}

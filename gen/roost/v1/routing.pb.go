@@ -1312,7 +1312,10 @@ type InstanceLoad struct {
 	// Instance it is of.
 	Instance string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
 	// InFlight requests, streams and WebSockets.
-	InFlight      int32 `protobuf:"varint,2,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	InFlight int32 `protobuf:"varint,2,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// Requests that the proxy has led to it since it knows it: a count that is
+	// lower than the last one began anew.
+	Requests      uint64 `protobuf:"varint,3,opt,name=requests,proto3" json:"requests,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1357,6 +1360,13 @@ func (x *InstanceLoad) GetInstance() string {
 func (x *InstanceLoad) GetInFlight() int32 {
 	if x != nil {
 		return x.InFlight
+	}
+	return 0
+}
+
+func (x *InstanceLoad) GetRequests() uint64 {
+	if x != nil {
+		return x.Requests
 	}
 	return 0
 }
@@ -1603,10 +1613,11 @@ const file_roost_v1_routing_proto_rawDesc = "" +
 	"\tin_flight\x18\x04 \x01(\x05R\binFlight\x12\x16\n" +
 	"\x06queued\x18\x05 \x01(\x05R\x06queued\x12\x1a\n" +
 	"\brequests\x18\x06 \x01(\x04R\brequests\x124\n" +
-	"\tinstances\x18\a \x03(\v2\x16.roost.v1.InstanceLoadR\tinstances\"G\n" +
+	"\tinstances\x18\a \x03(\v2\x16.roost.v1.InstanceLoadR\tinstances\"c\n" +
 	"\fInstanceLoad\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x1b\n" +
-	"\tin_flight\x18\x02 \x01(\x05R\binFlight\"\x82\x01\n" +
+	"\tin_flight\x18\x02 \x01(\x05R\binFlight\x12\x1a\n" +
+	"\brequests\x18\x03 \x01(\x04R\brequests\"\x82\x01\n" +
 	"\x0fEndpointFailure\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12)\n" +

@@ -70,7 +70,7 @@ func loadTo(l backend.Load) *roostv1.AppLoad {
 		InFlight: int32(l.InFlight), Queued: int32(l.Queued), Requests: l.Requests,
 	}
 	for _, i := range l.Instances {
-		m.Instances = append(m.Instances, &roostv1.InstanceLoad{Instance: i.ID, InFlight: int32(i.InFlight)})
+		m.Instances = append(m.Instances, &roostv1.InstanceLoad{Instance: i.ID, InFlight: int32(i.InFlight), Requests: i.Requests})
 	}
 	return m
 }

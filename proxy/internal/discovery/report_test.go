@@ -228,12 +228,14 @@ func TestLoads_AppThatIsBackIsJoinedWithItsOpenRequests(t *testing.T) {
 	var l loads
 	m := l.next([]backend.Load{
 		{App: "a", Epoch: 1, Revision: 9, Instances: []backend.InstanceLoad{{ID: "new"}}},
-		{App: "a", Epoch: 1, Revision: 2, InFlight: 1, Instances: []backend.InstanceLoad{{ID: "old", InFlight: 1}}},
+		{App: "a", Epoch: 1, Revision: 2, InFlight: 1, Instances: []backend.InstanceLoad{{ID: "old", InFlight: 1, Requests: 7}}},
 	}, nil)
 	if len(m.Loads) != 1 {
 		t.Fatalf("%v, want one load", m)
 	}
 	if a := m.Loads[0]; a.Revision != 9 || a.InFlight != 1 || len(a.Instances) != 2 {
 		t.Errorf("%v, want revision 9 with 1 in flight at one of 2 instances", a)
+	} else if n := a.Instances[1].Requests; n != 7 {
+		t.Errorf("the second instance got %d requests, want 7", n)
 	}
 }
