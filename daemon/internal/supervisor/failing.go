@@ -21,7 +21,7 @@ func (c *controller) crashed(m *member, at time.Time, failed bool) {
 	c.failures.add(at)
 	c.notBefore = at.Add(restartDelay(c.failures.streak, spec.Restart))
 	if r := c.roll; r.replaces(m) && !r.committed && !r.paused && ready < c.replacing().minReady {
-		c.rollBack(m, fmt.Sprintf("a new instance of %s was ready for %v only: %s", c.name, max(ready, m.wasReady).Round(time.Millisecond), m.Reason))
+		c.rollBack(m, fmt.Sprintf("a new instance of %s was ready for %v only: %s", c.name, max(ready, m.wasReady).Round(time.Millisecond), m.Reason), "")
 		return
 	}
 	if !restartsUnasked(spec.Restart.When, failed) {
@@ -34,7 +34,7 @@ func (e startFailed) on(c *controller) {
 	if !m.live() {
 		return // it was told to stop meanwhile
 	}
-	m.Phase, m.Reason, m.OutputTail = app.PhaseStopping, e.err.Message, e.tail
+	m.Phase, m.Reason, m.OutputTail = app.PhaseStopping, e.err.Message, shortTail(e.tail)
 	m.Exit = e.err.Exit
 	c.recordFailedStart(m, e)
 	if e.stranger && !m.secondPort {
@@ -54,7 +54,7 @@ func (e startFailed) on(c *controller) {
 	c.notBefore = at.Add(restartDelay(c.failures.streak, c.serving().Spec.Restart))
 	switch r := c.roll; {
 	case r.replaces(m) && !r.committed && !r.paused:
-		c.rollBack(m, message)
+		c.rollBack(m, message, e.tail)
 		if !r.bare {
 			return // what waits, waits for the old generation
 		}

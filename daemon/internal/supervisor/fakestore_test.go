@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 type fakeRecorder struct {
 	mu     sync.Mutex
 	events []app.Event
+	noise  string // that instances write much of; set before the first starts
 }
 
 func (r *fakeRecorder) Record(e app.Event) {
@@ -23,8 +25,9 @@ func (r *fakeRecorder) Record(e app.Event) {
 	r.events = append(r.events, e)
 }
 
-func (r *fakeRecorder) OutputTail(_ string, id app.InstanceID, _ int) string {
-	return "output of " + string(id)
+func (r *fakeRecorder) OutputTail(_ string, id app.InstanceID, most int) string {
+	text := strings.Repeat(r.noise, 10_000) + "output of " + string(id)
+	return text[max(0, len(text)-most):]
 }
 
 // last is the newest event of the kind.

@@ -14,8 +14,11 @@ import (
 )
 
 const (
-	// tailBytes is how much of what an instance wrote goes with a failure.
+	// tailBytes is how much of what an instance wrote stays with it once it ended.
 	tailBytes = 8 << 10
+	// startTail is how much of it goes with a failed start, to who waits for that and
+	// to the event log: as many bytes as the module takes characters.
+	startTail = 30_000
 	// tailPatience is how long a failed start waits for its last output: every
 	// waiting request waits with it.
 	tailPatience = 50 * time.Millisecond
@@ -236,7 +239,7 @@ func (i *instance) reportFailedStart(ctx context.Context, p app.Process, err *ap
 			return
 		}
 	}
-	tail := i.cfg.Recorder.OutputTail(i.launch.Spec.Name, i.launch.ID, tailBytes)
+	tail := i.cfg.Recorder.OutputTail(i.launch.Spec.Name, i.launch.ID, startTail)
 	i.tell(startFailed{id: i.launch.ID, err: err, tail: tail, stranger: stranger && i.dynamicPort()})
 	if i.order.stop == nil {
 		i.order.stop = ownStop(i.launch.Spec, err.Message)

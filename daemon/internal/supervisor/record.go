@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/roostd/roost/daemon/internal/app"
@@ -58,6 +59,19 @@ func (c *controller) recordFailedStart(m *member, e startFailed) {
 		ID: app.EventStartFailed, App: c.name, Instance: m.ID, Severity: app.Error,
 		Message: "start failed: " + e.err.Message, Attributes: a,
 	})
+}
+
+// shortTail is the part of a failed start's output that stays with the instance:
+// an app keeps many that have ended, and all of them are in one answer.
+func shortTail(output string) string {
+	if len(output) <= tailBytes {
+		return output
+	}
+	cut := output[len(output)-tailBytes:]
+	if i := strings.IndexByte(cut, '\n'); i >= 0 && i+1 < len(cut) {
+		return cut[i+1:]
+	}
+	return strings.ToValidUTF8(cut, "") // half a rune at its beginning
 }
 
 // recordExit tells how an instance ended. One that was not asked to is an error,

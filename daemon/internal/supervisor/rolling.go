@@ -89,14 +89,15 @@ func (c *controller) failRollout(message, output string) {
 }
 
 // rollBack ends a rollout for the failure of one of its instances. The old ones
-// keep serving; that it failed is written down before it is told.
-func (c *controller) rollBack(m *member, message string) {
+// keep serving; that it failed is written down before it is told. output is what
+// the instance wrote last, "" where nobody has looked yet.
+func (c *controller) rollBack(m *member, message, output string) {
 	c.roll.paused = true
-	id, output := m.ID, m.OutputTail
+	id := m.ID
 	roll, failed := c.roll.id, app.FailedRollout{Generation: c.roll.target, Message: message, Time: time.Now()}
 	c.errand(func(ctx context.Context) event {
 		if output == "" {
-			output = c.cfg.Recorder.OutputTail(c.name, id, tailBytes)
+			output = c.cfg.Recorder.OutputTail(c.name, id, startTail)
 		}
 		failed.Output = output
 		stored, ok := c.commit(ctx, c.name, roll, func(a app.Stored) app.Stored { return failDesired(a, failed) })
