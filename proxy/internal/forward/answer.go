@@ -20,7 +20,7 @@ func (x *exchange) fail(f *failure) {
 	x.lingers = !x.keep && (x.lingers || !x.up.Done() || x.req.KeepAlive())
 
 	accept, _ := x.req.Get(http1.Accept)
-	p := newPage(f, wantsHTML(string(accept)), x.policy.DetailedErrors, string(x.id))
+	p := newPage(f, wantsHTML(string(accept)), &x.policy, string(x.id))
 	head := x.req.Method == http1.MethodHead
 	x.out = p.append(x.out[:0], f, head, x.keep, x.req.Minor)
 	c.wait(phaseClientWrite)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/roostd/roost/proxy/internal/backend"
 	"github.com/roostd/roost/proxy/internal/http1"
 )
 
@@ -18,9 +19,14 @@ type page struct {
 	raw         []byte // instead of body: what an operator wrote
 }
 
-// newPage renders f: HTML for a browser, else problem details (RFC 9457).
-func newPage(f *failure, forBrowser, detailed bool, requestID string) page {
-	a := look(f.code)
+// newPage renders f: HTML for a browser, else problem details (RFC 9457). Where
+// policy leaves a failed start bare, it is nothing, for the site's own front to
+// show its page.
+func newPage(f *failure, forBrowser bool, policy *backend.Policy, requestID string) page {
+	a, detailed := look(f.code), policy.DetailedErrors
+	if _, start := guideTo(f.code); start && policy.BareStartFailure {
+		return page{status: a.status}
+	}
 	if f.offline != nil {
 		// As the module of IIS does: without a charset, for the page names its own.
 		return page{status: a.status, contentType: "text/html", raw: f.offline.Page}
@@ -33,15 +39,21 @@ func newPage(f *failure, forBrowser, detailed bool, requestID string) page {
 
 func problem(a answer, f *failure, detailed bool, requestID string) string {
 	p := struct {
-		Type      string `json:"type"`
-		Title     string `json:"title"`
-		Status    int    `json:"status"`
-		Detail    string `json:"detail"`
-		Code      string `json:"code"`
-		Reason    string `json:"reason,omitempty"`
-		Output    string `json:"output,omitempty"`
-		RequestID string `json:"request_id,omitempty"`
+		Type      string   `json:"type"`
+		Title     string   `json:"title"`
+		Status    int      `json:"status"`
+		Detail    string   `json:"detail"`
+		Code      string   `json:"code"`
+		Reason    string   `json:"reason,omitempty"`
+		Output    string   `json:"output,omitempty"`
+		Event     string   `json:"event,omitempty"`
+		Causes    []string `json:"causes,omitempty"`
+		Steps     []string `json:"steps,omitempty"`
+		RequestID string   `json:"request_id,omitempty"`
 	}{Type: "about:blank", Title: a.title, Status: a.status, Detail: a.text, Code: f.code, RequestID: requestID}
+	if g, ok := guideTo(f.code); ok {
+		p.Event, p.Causes, p.Steps = g.event, g.causes, g.steps
+	}
 	if detailed {
 		p.Reason, p.Output = f.reason, f.detail
 	}
@@ -56,6 +68,8 @@ const style = `:root{color-scheme:light dark}
 body{margin:0;min-height:100vh;display:grid;place-items:center;font:16px/1.6 system-ui,sans-serif;background:#f6f7f9;color:#1d2430}
 main{max-width:44rem;padding:2rem}
 h1{font-size:1.5rem;font-weight:600;margin:0 0 .5rem}
+h2{font-size:1rem;font-weight:600;margin:1.5rem 0 .25rem}
+ul{margin:0;padding-left:1.25rem}
 p{margin:.5rem 0}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#e9ecf1;padding:1rem;border-radius:.5rem;font-size:.85rem}
 small{color:#68707d}
@@ -73,7 +87,14 @@ func htmlPage(a answer, f *failure, detailed bool, requestID string) string {
 	if detailed && f.detail != "" {
 		b.WriteString("<pre>" + html.EscapeString(f.detail) + "</pre>\n")
 	}
+	g, guided := guideTo(f.code)
+	if guided {
+		g.html(&b)
+	}
 	b.WriteString("<p><small>" + html.EscapeString(f.code))
+	if guided {
+		b.WriteString(" · event " + g.event)
+	}
 	if requestID != "" {
 		b.WriteString(" · " + html.EscapeString(requestID))
 	}
@@ -87,7 +108,9 @@ func (p page) size() int { return len(p.body) + len(p.raw) }
 // append renders the head, and the body unless the request was HEAD or it is raw.
 func (p page) append(dst []byte, f *failure, head, keep bool, minor byte) []byte {
 	dst = http1.AppendStatus(dst, p.status, []byte(look(f.code).title))
-	dst = http1.AppendField(dst, "Content-Type", p.contentType)
+	if p.contentType != "" {
+		dst = http1.AppendField(dst, "Content-Type", p.contentType)
+	}
 	dst = http1.AppendField(dst, "Content-Length", strconv.Itoa(p.size()))
 	dst = http1.AppendField(dst, "Cache-Control", "no-store")
 	dst = http1.AppendField(dst, "Roost-Error", f.code)
