@@ -98,6 +98,10 @@ var importRules = []rule{
 		only:   []string{"proxy/internal/backend", "github.com/hashicorp/go-hclog"},
 		reason: "activator waits for a backend and knows neither routes nor the daemon: discovery brings it what to call",
 	}, {
+		of:     []string{"proxy/internal/certs"},
+		only:   []string{"github.com/fsnotify/fsnotify", "github.com/hashicorp/go-hclog"},
+		reason: "certs knows a folder and what TLS asks for, not who is served",
+	}, {
 		of: []string{"proxy/internal/forward"},
 		only: []string{
 			"proxy/internal/route", "proxy/internal/backend", "proxy/internal/activator", "proxy/internal/http1",
