@@ -83,5 +83,20 @@ func ruleFrom(r *roostv1.Route) route.Rule {
 	if path == "" {
 		path = "/"
 	}
-	return route.Rule{Host: strings.ToLower(r.GetHost()), Path: path, StripPath: r.GetStripPath()}
+	return route.Rule{
+		Host: strings.ToLower(r.GetHost()), Path: path, StripPath: r.GetStripPath(), HTTPS: httpsFrom(r.GetHttps()),
+	}
+}
+
+// httpsFrom refuses clear text where a newer daemon asks for what this proxy does
+// not know: it is the only answer that gives nothing away.
+func httpsFrom(p roostv1.HttpsPolicy) route.HTTPS {
+	switch p {
+	case roostv1.HttpsPolicy_HTTPS_POLICY_UNSPECIFIED:
+		return route.Served
+	case roostv1.HttpsPolicy_HTTPS_POLICY_REDIRECT:
+		return route.Redirect
+	default:
+		return route.Only
+	}
 }

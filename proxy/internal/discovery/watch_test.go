@@ -193,7 +193,8 @@ func TestAppFrom(t *testing.T) {
 			{Instance: "i", Generation: 3, Address: "[::1]:80", Token: "t"},
 			{Instance: "j", Address: "unix:/run/s", Draining: true},
 		},
-		Routes: []*roostv1.Route{{}, {Host: "*.Example.org", Path: "/a/", StripPath: true}},
+		Routes: []*roostv1.Route{{}, {Host: "*.Example.org", Path: "/a/", StripPath: true, Https: roostv1.HttpsPolicy_HTTPS_POLICY_REDIRECT},
+			{Https: roostv1.HttpsPolicy_HTTPS_POLICY_ONLY}, {Https: 99}},
 		Requests: &roostv1.RequestPolicy{
 			Timeout: durationpb.New(time.Second), Queue: 5, QueueTimeout: durationpb.New(time.Minute), MaxBody: 6,
 			Websockets: roostv1.WebSocketDrain_WEB_SOCKET_DRAIN_CLOSE, DetailedErrors: true,
@@ -214,7 +215,8 @@ func TestAppFrom(t *testing.T) {
 	if a.Set.Policy != wantPolicy {
 		t.Errorf("policy %+v, want %+v", a.Set.Policy, wantPolicy)
 	}
-	for i, want := range []route.Rule{{Path: "/"}, {Host: "*.example.org", Path: "/a", StripPath: true}} {
+	for i, want := range []route.Rule{{Path: "/"}, {Host: "*.example.org", Path: "/a", StripPath: true, HTTPS: route.Redirect},
+		{Path: "/", HTTPS: route.Only}, {Path: "/", HTTPS: route.Only}} {
 		if got := a.Routes[i]; got != want {
 			t.Errorf("route %+v, want %+v", got, want)
 		}

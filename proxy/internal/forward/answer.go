@@ -6,35 +6,43 @@ import (
 
 // fail answers the request itself, or cuts the answer that has begun.
 func (x *exchange) fail(f *failure) {
-	c := x.c
 	x.rec.Error, x.rec.Reason = f.code, f.reason
 	if x.answering {
 		x.cut()
 		return
 	}
-	x.letGo(false)
-	c.resume()
 	a := look(f.code)
-	x.rec.Status = a.status
-	x.keep = x.keep && !a.closes && !c.srv.draining.Load() && x.drainable()
-	x.lingers = !x.keep && (x.lingers || !x.up.Done() || x.req.KeepAlive())
+	x.keep = x.keep && !a.closes
+	x.begin(a.status)
 
 	accept, _ := x.req.Get(http1.Accept)
 	p := newPage(f, wantsHTML(string(accept)), &x.policy, string(x.id))
 	head := x.req.Method == http1.MethodHead
 	x.out = p.append(x.out[:0], f, head, x.keep, x.req.Minor)
-	c.wait(phaseClientWrite)
 	var raw []byte
 	if !head {
 		raw = p.raw
 	}
-	_, err := c.sock.send(x.out, raw, nil)
-	switch {
-	case err != nil:
-		x.keep = false
-	case !head:
+	if x.reply(raw) && !head {
 		x.rec.BytesOut = int64(p.size())
 	}
+}
+
+// begin readies the exchange for an answer of the proxy's own.
+func (x *exchange) begin(status int) {
+	x.letGo(false)
+	x.c.resume()
+	x.rec.Status = status
+	x.keep = x.keep && !x.c.srv.draining.Load() && x.drainable()
+	x.lingers = !x.keep && (x.lingers || !x.up.Done() || x.req.KeepAlive())
+}
+
+// reply sends what is in x.out, and body. It reports whether the client took it.
+func (x *exchange) reply(body []byte) bool {
+	x.c.wait(phaseClientWrite)
+	_, err := x.c.sock.send(x.out, body, nil)
+	x.keep = x.keep && err == nil
+	return err == nil
 }
 
 // cheapDrain is how much of an unwanted body is read to keep a connection.

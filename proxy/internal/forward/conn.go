@@ -36,6 +36,7 @@ type conn struct {
 	from    uint16 // client's port
 	port    string // of ours that the client has connected to
 	trusted bool
+	cert    string // the client's certificate, base64 of DER
 	// cut has close send RST.
 	cut bool
 	// Noted each time before a write to the app waits, by the connection's
@@ -51,7 +52,11 @@ type conn struct {
 
 func (s *Server) newConn(g *group, nc net.Conn) *conn {
 	c := &conn{srv: s, sweep: g.sweep, port: g.port}
-	c.sock.init(nc)
+	if g.tls != nil {
+		c.sock.initTLS(nc, g.tls)
+	} else {
+		c.sock.init(nc)
+	}
 	c.sock.write.stalled = func() { c.wait(phaseClientWrite) }
 	c.appStalled = func() { c.wait(phaseApp) }
 	c.upStalled = func() { c.upWaits(upWrite) }
@@ -75,6 +80,9 @@ func (c *conn) identify(nc net.Conn) {
 // serve runs the connection to its end.
 func (c *conn) serve() {
 	defer c.close()
+	if !c.handshake() {
+		return
+	}
 	first := true
 	for {
 		if first {
@@ -133,11 +141,9 @@ func (c *conn) lastLook() bool {
 
 func (c *conn) close() {
 	discard(&c.in)
-	if c.cut {
-		c.sock.reset()
-	}
+	c.sayGoodbye()
 	c.sweep.leave(c.slot)
-	c.sock.nc.Close()
+	c.sock.close(c.cut)
 }
 
 // linger lets the client read an answer that did not wait for all it sends:

@@ -1,12 +1,14 @@
 package forward
 
 import (
+	"bytes"
 	"errors"
 	"sync"
 	"time"
 
 	"github.com/roostd/roost/proxy/internal/backend"
 	"github.com/roostd/roost/proxy/internal/http1"
+	"github.com/roostd/roost/proxy/internal/route"
 )
 
 // exchange is one request and its answer. It is pooled with the memory of its
@@ -168,12 +170,20 @@ func (x *exchange) handle() {
 		return
 	}
 	entry, ok := c.srv.cfg.Routes.Load().Lookup(req.Hostname, req.Path)
-	if !ok {
+	policy := route.Served
+	if ok && x.inClear() {
+		policy = entry.Rule.HTTPS
+	}
+	if !ok || policy == route.Only {
 		x.fail(c.srv.noRoute())
 		return
 	}
 	x.app = entry.Target
 	x.policy = x.app.Policy()
+	if policy == route.Redirect && !bytes.HasPrefix(req.Path, acmeChallenge) {
+		x.redirect()
+		return
+	}
 	if o := x.app.Offline(); o != nil {
 		x.fail(outOfService(o))
 		return

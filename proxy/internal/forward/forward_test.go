@@ -3,6 +3,7 @@ package forward
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -68,6 +69,7 @@ type world struct {
 	served   chan error
 	revision uint64
 	set      backend.Set
+	tls      *tls.Config // nil: in clear text
 }
 
 type option func(*world)
@@ -76,6 +78,9 @@ type option func(*world)
 // listen at addrs.
 func newWorld(t testing.TB, addrs []string, opts ...option) *world {
 	w := &world{t: t, journal: &journal{make(chan Record, 64)}, served: make(chan error, 1)}
+	if overTLS {
+		w.tls = serverTLS()
+	}
 	w.registry = backend.NewRegistry(func(string) {})
 	w.set = backend.Set{App: "a", Epoch: 1, Policy: backend.Policy{Timeout: patience}}
 	for i, a := range addrs {
@@ -106,7 +111,7 @@ func newWorld(t testing.TB, addrs []string, opts ...option) *world {
 	w.addr = l.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	w.stop = cancel
-	go func() { w.served <- NewServer(w.cfg).Serve(ctx, l) }()
+	go func() { w.served <- NewServer(w.cfg).serve(ctx, l, w.tls) }()
 	t.Cleanup(func() {
 		cancel()
 		select {
@@ -164,6 +169,9 @@ func (w *world) dial() *client {
 	}
 	w.t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(patience))
+	if w.tls != nil {
+		c = tls.Client(c, clientTLS())
+	}
 	return &client{c, w.t, bufio.NewReader(c)}
 }
 

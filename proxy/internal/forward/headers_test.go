@@ -61,7 +61,7 @@ func TestHeaders_UntrustedPeer(t *testing.T) {
 	port := w.addr[strings.LastIndexByte(w.addr, ':')+1:]
 	wantFields(t, head, map[string][]string{
 		"Host": {"h:1"}, "X-Forwarded-For": {"127.0.0.1"}, "X_Forwarded_For": nil, "X-Real-Ip": nil, "Forwarded": nil,
-		"X-Forwarded-Proto": {"http"}, "X-Forwarded-Host": {"h:1"}, "X-Forwarded-Port": {port}, "X-Forwarded-Prefix": nil,
+		"X-Forwarded-Proto": {strings.TrimSuffix(w.url("http"), "://"+w.addr)}, "X-Forwarded-Host": {"h:1"}, "X-Forwarded-Port": {port}, "X-Forwarded-Prefix": nil,
 		"Roost-Token": {"secret"},
 	})
 	if id := fields(head, "X-Request-Id"); len(id) != 1 || len(id[0]) != 32 {

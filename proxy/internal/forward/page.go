@@ -114,22 +114,32 @@ func (p page) append(dst []byte, f *failure, head, keep bool, minor byte) []byte
 	dst = http1.AppendField(dst, "Content-Length", strconv.Itoa(p.size()))
 	dst = http1.AppendField(dst, "Cache-Control", "no-store")
 	dst = http1.AppendField(dst, "Roost-Error", f.code)
-	dst = http1.AppendField(dst, "Date", time.Now().UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT"))
+	dst = appendDate(dst)
 	if s := f.retryAfter(time.Now()); s > 0 {
 		dst = http1.AppendField(dst, "Retry-After", strconv.Itoa(s))
 	}
 	if p.status == 405 {
 		dst = http1.AppendField(dst, "Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 	}
-	switch {
-	case !keep:
-		dst = http1.AppendField(dst, "Connection", "close")
-	case minor == 0:
-		dst = http1.AppendField(dst, "Connection", "keep-alive")
-	}
-	dst = append(dst, http1.CRLF...)
+	dst = append(appendPersistence(dst, keep, minor), http1.CRLF...)
 	if !head {
 		dst = append(dst, p.body...)
+	}
+	return dst
+}
+
+func appendDate(dst []byte) []byte {
+	return http1.AppendField(dst, "Date", time.Now().UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT"))
+}
+
+// appendPersistence says what becomes of the connection, where that is not what
+// the version means by itself.
+func appendPersistence(dst []byte, keep bool, minor byte) []byte {
+	switch {
+	case !keep:
+		dst = append(dst, "Connection: close\r\n"...)
+	case minor == 0:
+		dst = append(dst, "Connection: keep-alive\r\n"...)
 	}
 	return dst
 }

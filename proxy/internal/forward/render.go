@@ -142,7 +142,7 @@ func (x *exchange) appendForwarding(b []byte, module bool) []byte {
 		b = append(c.appendClient(b, module), http1.CRLF...)
 	}
 	if !keeps(http1.XForwardedProto) {
-		b = append(b, "X-Forwarded-Proto: http\r\n"...)
+		b = http1.AppendField(b, "X-Forwarded-Proto", c.scheme())
 	}
 	if len(req.Host) > 0 && !keeps(http1.XForwardedHost) {
 		b = http1.AppendField(b, "X-Forwarded-Host", req.Host)
@@ -152,6 +152,9 @@ func (x *exchange) appendForwarding(b []byte, module bool) []byte {
 	}
 	if x.strip != "" && !keeps(http1.XForwardedPrefix) {
 		b = http1.AppendField(b, "X-Forwarded-Prefix", x.strip)
+	}
+	if module && c.cert != "" {
+		b = http1.AppendField(b, "MS-ASPNETCORE-CLIENTCERT", c.cert)
 	}
 	return b
 }
@@ -163,6 +166,13 @@ func (c *conn) appendClient(b []byte, module bool) []byte {
 		return append(b, c.ip...)
 	}
 	return netip.AddrPortFrom(c.client, c.from).AppendTo(b)
+}
+
+func (c *conn) scheme() string {
+	if c.sock.secure != nil {
+		return "https"
+	}
+	return "http"
 }
 
 // warnOfSpoofing logs, once a peer, that fields were dropped which only a
@@ -216,13 +226,7 @@ func (x *exchange) appendResponse(b []byte, chunked bool) []byte {
 	if resp.Length >= 0 && resp.Status != 204 {
 		b = appendLength(b, resp.Length)
 	}
-	switch {
-	case !x.keep:
-		b = append(b, "Connection: close\r\n"...)
-	case x.req.Minor == 0:
-		b = append(b, "Connection: keep-alive\r\n"...)
-	}
-	return append(b, http1.CRLF...)
+	return append(appendPersistence(b, x.keep, x.req.Minor), http1.CRLF...)
 }
 
 // frame puts the chunked coding around body bytes: what goes before them to

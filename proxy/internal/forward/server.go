@@ -10,6 +10,7 @@ package forward
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
@@ -52,16 +53,21 @@ type Config struct {
 	Failed func(app, instance string, err error)
 	// TrustedProxies are the peers whose forwarding fields are believed.
 	TrustedProxies []netip.Prefix
+	// HTTPSPort is where requests in clear text are redirected to; "" is the
+	// scheme's own.
+	HTTPSPort string
 	// DrainTimeout bounds how long open exchanges may go on once Serve's
 	// context has ended.
 	DrainTimeout time.Duration
 	// Warn takes a message and pairs of key and value; it may be nil.
 	Warn func(msg string, kv ...any)
+	// Debug is Warn for what any client can cause at will.
+	Debug func(msg string, kv ...any)
 	// Limits are the times that a client has.
 	Limits Limits
 }
 
-// Server serves HTTP/1.1 on any number of listeners.
+// Server serves HTTP/1.1, over TLS or in clear text, on any number of listeners.
 type Server struct {
 	cfg      Config
 	base     time.Time
@@ -74,6 +80,9 @@ func NewServer(cfg Config) *Server {
 	cfg.Limits.defaults()
 	if cfg.Warn == nil {
 		cfg.Warn = func(string, ...any) {}
+	}
+	if cfg.Debug == nil {
+		cfg.Debug = func(string, ...any) {}
 	}
 	return &Server{cfg: cfg, base: time.Now()}
 }
@@ -95,6 +104,7 @@ const cutGrace = 2 * time.Second
 type group struct {
 	sweep *sweeper
 	port  string
+	tls   *tls.Config // nil: in clear text
 	conns sync.WaitGroup
 }
 
@@ -104,7 +114,16 @@ type group struct {
 // and cut otherwise; WebSockets get a close frame. Serve returns when all goroutines that it
 // started have ended: nil after ctx, else the listener's error.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	g := &group{sweep: newSweeper(&s.cfg.Limits, s.ms)}
+	return s.serve(ctx, l, nil)
+}
+
+// ServeTLS is Serve for connections over TLS.
+func (s *Server) ServeTLS(ctx context.Context, l net.Listener, config *tls.Config) error {
+	return s.serve(ctx, l, config)
+}
+
+func (s *Server) serve(ctx context.Context, l net.Listener, config *tls.Config) error {
+	g := &group{sweep: newSweeper(&s.cfg.Limits, s.ms), tls: config}
 	if a, ok := l.Addr().(*net.TCPAddr); ok {
 		g.port = strconv.Itoa(a.Port)
 	}
@@ -186,7 +205,7 @@ func (s *Server) drain(g *group) {
 
 func isIdle(w uint64) bool {
 	p, _ := unpack(w)
-	return p == phaseNew || p == phaseIdle || p == phaseLinger
+	return p == phaseHandshake || p == phaseNew || p == phaseIdle || p == phaseLinger
 }
 
 func within(done <-chan struct{}, d time.Duration) bool {

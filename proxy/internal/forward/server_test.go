@@ -205,7 +205,7 @@ func (w *world) serveOne() (*conn, *client) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	c := s.newConn(&group{sweep: newSweeper(&s.cfg.Limits, s.ms)}, nc)
+	c := s.newConn(&group{sweep: newSweeper(&s.cfg.Limits, s.ms), tls: w.tls}, nc)
 	var serving sync.WaitGroup
 	serving.Go(c.serve)
 	w.t.Cleanup(func() {

@@ -30,6 +30,8 @@ type sock struct {
 	nc  net.Conn
 	raw syscall.RawConn // nil where there is no descriptor: nc is used then
 	fd  int
+	// secure is there if nc is a TLS connection; fd is what that uses.
+	secure *secure
 
 	read   readOp
 	write  writeOp
@@ -90,13 +92,16 @@ func (s *sock) fill(b **buffer, large bool) error {
 
 // tryFill is fill without waiting; it may return errWouldBlock.
 func (s *sock) tryFill(b **buffer, large bool) error {
-	if s.raw == nil {
+	if s.raw == nil && s.secure == nil {
 		return errWouldBlock
 	}
 	return s.readInto(b, large, true)
 }
 
 func (s *sock) readInto(b **buffer, large, try bool) error {
+	if s.secure != nil {
+		return s.secure.read(b, large, try)
+	}
 	if s.raw == nil {
 		return s.plainRead(b, large)
 	}
@@ -169,6 +174,9 @@ const smallWrite = 4 << 10
 // send writes all bytes of up to three slices in one call where the peer takes
 // them. It returns how many were written. It may use the room behind a.
 func (s *sock) send(a, b, c []byte) (int, error) {
+	if s.secure != nil {
+		return s.secure.send(a, b, c)
+	}
 	if s.raw == nil {
 		return s.plainSend(a, b, c)
 	}
@@ -318,12 +326,18 @@ func (s *sock) closeWrite() {
 	}
 }
 
-// reset has close send RST instead of FIN: the peer must not take what it got
-// for complete.
-func (s *sock) reset() {
-	if c, ok := s.nc.(interface{ SetLinger(int) error }); ok {
-		_ = c.SetLinger(0) // it is closed next
+// close ends the connection; cut says that the peer must not take what it got for
+// complete.
+func (s *sock) close(cut bool) {
+	nc := s.nc
+	if s.secure != nil {
+		discard(&s.secure.in)
+		nc = s.secure.wire.nc
 	}
+	if c, ok := nc.(interface{ SetLinger(int) error }); cut && ok {
+		_ = c.SetLinger(0) // RST instead of FIN
+	}
+	nc.Close()
 }
 
 // Setting a deadline fails only on a connection that was closed, where nobody

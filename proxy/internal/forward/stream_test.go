@@ -41,7 +41,7 @@ func TestStream_LargeBodiesArriveWhole(t *testing.T) {
 		w.Write(body)
 	})
 	w := newWorld(t, []string{app})
-	tr := &http.Transport{DisableCompression: true}
+	tr := &http.Transport{DisableCompression: true, TLSClientConfig: clientTLS()}
 	defer tr.CloseIdleConnections()
 	for _, chunked := range []bool{false, true} {
 		for _, path := range []string{"/length", "/chunked"} {
@@ -49,7 +49,7 @@ func TestStream_LargeBodiesArriveWhole(t *testing.T) {
 			if chunked {
 				up = io.MultiReader(up)
 			}
-			req, _ := http.NewRequest(http.MethodPost, "http://"+w.addr+path, up)
+			req, _ := http.NewRequest(http.MethodPost, w.url("http")+path, up)
 			resp, err := tr.RoundTrip(req)
 			if err != nil {
 				t.Fatal(err)

@@ -18,6 +18,7 @@ type phase uint8
 
 const (
 	phaseNone        phase = iota
+	phaseHandshake         // the client's part of a TLS handshake
 	phaseNew               // the first byte of the first request
 	phaseIdle              // the first byte of another request
 	phaseHead              // the rest of a request's head
@@ -48,6 +49,9 @@ const (
 
 // Limits are the times that a client has. Zero fields get their defaults.
 type Limits struct {
+	// Handshake bounds the time from a connect to the end of the TLS handshake;
+	// 10 s.
+	Handshake time.Duration
 	// Head bounds the time from the first byte of a head to its last, and
 	// from a connect to the first head; 30 s.
 	Head time.Duration
@@ -64,7 +68,7 @@ func (l *Limits) defaults() {
 	for _, d := range []struct {
 		v   *time.Duration
 		def time.Duration
-	}{{&l.Head, 30 * time.Second}, {&l.Idle, 75 * time.Second}, {&l.Body, 60 * time.Second}, {&l.Linger, 5 * time.Second}} {
+	}{{&l.Handshake, 10 * time.Second}, {&l.Head, 30 * time.Second}, {&l.Idle, 75 * time.Second}, {&l.Body, 60 * time.Second}, {&l.Linger, 5 * time.Second}} {
 		if *d.v == 0 {
 			*d.v = d.def
 		}
@@ -81,6 +85,8 @@ func (l *Limits) verdict(w, up uint64, timeout, now int64) cause {
 	p, since := unpack(w)
 	over := func(since int64, d time.Duration) bool { return now-since >= d.Milliseconds() }
 	switch p {
+	case phaseHandshake:
+		return when(over(since, l.Handshake), causeSlow)
 	case phaseIdle:
 		return when(over(since, l.Idle), causeSlow)
 	case phaseNew, phaseHead:

@@ -147,7 +147,8 @@ func wsWorld(t *testing.T, opts ...option) (*world, *websocket.Conn) {
 	w := newWorld(t, []string{app}, opts...)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
-	c, _, err := websocket.Dial(ctx, "ws://"+w.addr+"/", nil)
+	tr := &http.Transport{TLSClientConfig: clientTLS()}
+	c, _, err := websocket.Dial(ctx, w.url("ws")+"/", &websocket.DialOptions{HTTPClient: &http.Client{Transport: tr}})
 	if err != nil {
 		t.Fatal(err)
 	}

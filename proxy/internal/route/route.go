@@ -22,7 +22,20 @@ type Rule struct {
 	// AnyCase says that Path matches in upper and lower case, as the path base of
 	// an ASP.NET Core app does.
 	AnyCase bool
+	// HTTPS is what becomes of requests in clear text.
+	HTTPS HTTPS
 }
+
+// HTTPS is what becomes of a route's requests that do not come over TLS.
+type HTTPS uint8
+
+// They are Served as others are, sent to the same URL over TLS, or find nothing:
+// the route is there for TLS Only.
+const (
+	Served HTTPS = iota
+	Redirect
+	Only
+)
 
 // Entry is a rule and where it leads.
 type Entry[T any] struct {
