@@ -52,6 +52,9 @@ func (c *httpCheck) ask(ctx context.Context) error {
 		return err
 	}
 	req.Header.Set("User-Agent", "roost-probe")
+	if overTLS(c.l.Spec) {
+		req.Header.Set("X-Forwarded-Proto", "https")
+	}
 	for name, value := range check.Headers {
 		req.Header.Set(name, value)
 		if strings.EqualFold(name, "Host") {
@@ -83,3 +86,7 @@ func host(s app.Spec) string {
 	}
 	return "localhost"
 }
+
+// overTLS reports whether the app gets no requests in clear text, or next to none,
+// by its first route. Such an app may send a probe that comes without TLS elsewhere.
+func overTLS(s app.Spec) bool { return len(s.Routes) > 0 && s.Routes[0].HTTPS != "" }

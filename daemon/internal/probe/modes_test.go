@@ -167,6 +167,17 @@ func TestProber_HTTP(t *testing.T) {
 	if got.Host != "shop.example.com" || got.RequestURI != "/up?x=1" || got.Header.Get("Roost-Token") != l.Token || got.Header.Get("X-Probe") != "1" {
 		t.Errorf("host %q, uri %q, header %v", got.Host, got.RequestURI, got.Header)
 	}
+	if p := got.Header.Values("X-Forwarded-Proto"); len(p) > 0 {
+		t.Errorf("X-Forwarded-Proto %q of an app that is served in clear text", p)
+	}
+	l.Spec.Routes[0].HTTPS = app.HTTPSOnly
+	if err := r.Check(t.Context(), self(), l, address); err != nil || got.Header.Get("X-Forwarded-Proto") != "https" {
+		t.Errorf("%v, X-Forwarded-Proto %q of an app that is served by TLS", err, got.Header.Get("X-Forwarded-Proto"))
+	}
+	l.Spec.Ready.HTTP.Headers["X-Forwarded-Proto"] = "http"
+	if err := r.Check(t.Context(), self(), l, address); err != nil || got.Header.Get("X-Forwarded-Proto") != "http" {
+		t.Errorf("%v, X-Forwarded-Proto %q, want the operator's", err, got.Header.Get("X-Forwarded-Proto"))
+	}
 	answers = []int{500}
 	if err := r.Check(t.Context(), self(), l, address); err == nil || !strings.Contains(err.Error(), "500") {
 		t.Errorf("check of a failing app: %v", err)
