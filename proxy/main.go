@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/roostd/roost/internal/rpc"
+	"github.com/roostd/roost/proxy/internal/certs"
 	"github.com/roostd/roost/proxy/internal/observe"
 )
 
@@ -53,6 +54,7 @@ func main() {
 type flags struct {
 	config
 	trusted             []string
+	clientAuth          string
 	format              string
 	logLevel, logFormat string
 }
@@ -89,6 +91,10 @@ SIGHUP opens the access log anew.`,
 	fs := c.Flags()
 	fs.SortFlags = false
 	fs.StringSliceVar(&f.listen, "listen", []string{":8080"}, "`address` to serve HTTP at; may be repeated")
+	fs.StringSliceVar(&f.listenTLS, "listen-tls", nil, "`address` to serve HTTPS at; may be repeated")
+	fs.StringVar(&f.certDir, "cert-dir", "", "`folder` of <host>.pem and <host>.key; default.pem is for all other hosts")
+	fs.StringVar(&f.clientCA, "client-ca", "", "`file` with what certificates of clients are verified against")
+	fs.StringVar(&f.clientAuth, "client-auth", string(certs.Request), "request: apps get the certificate that a client has; require: it must be good; off")
 	fs.StringVar(&f.daemon, "daemon", "", "the daemon's socket, unix:///`path` (default: this user's, else the system's)")
 	fs.StringVar(&f.stateDir, "state-dir", defaultStateDir(), "`folder` for what must survive a restart")
 	fs.StringSliceVar(&f.trusted, "trusted-proxies", nil, "`CIDRs` of proxies in front whose forwarding headers are believed")
@@ -146,8 +152,11 @@ func (f *flags) parse() error {
 			return fmt.Errorf("--listen: %w", err)
 		}
 	}
+	if err := f.parseTLS(); err != nil {
+		return err
+	}
 	switch {
-	case len(f.listen) == 0:
+	case len(f.listen)+len(f.listenTLS) == 0:
 		return errors.New("--listen: name at least one address")
 	case f.stateDir == "":
 		return errors.New("--state-dir: this user has no home folder: name one")
@@ -171,6 +180,32 @@ func (f *flags) parse() error {
 	f.log = hclog.New(&hclog.LoggerOptions{
 		Name: "roost-proxy", Level: level, JSONFormat: f.logFormat == "json", Output: os.Stderr,
 	})
+	return nil
+}
+
+// parseTLS checks what is about TLS.
+func (f *flags) parseTLS() error {
+	for _, s := range f.listenTLS {
+		if err := checkAddress(s); err != nil {
+			return fmt.Errorf("--listen-tls: %w", err)
+		}
+	}
+	f.config.clientAuth = certs.ClientAuth(f.clientAuth)
+	switch f.config.clientAuth {
+	case certs.Off, certs.Request, certs.Require:
+	default:
+		return fmt.Errorf("--client-auth: %q is none of request, require, off", f.clientAuth)
+	}
+	switch {
+	case len(f.listenTLS) > 0 && f.certDir == "":
+		return errors.New("--listen-tls: it needs certificates: name their folder with --cert-dir")
+	case f.config.clientAuth == certs.Require && f.clientCA == "":
+		return errors.New("--client-auth require: name the file with what to verify against with --client-ca")
+	case len(f.listenTLS) == 0 && f.certDir != "":
+		return errors.New("--cert-dir: nothing is served by TLS: name an address with --listen-tls")
+	case len(f.listenTLS) == 0 && f.clientCA != "":
+		return errors.New("--client-ca: nothing is served by TLS: name an address with --listen-tls")
+	}
 	return nil
 }
 

@@ -32,6 +32,7 @@ func TestFlags(t *testing.T) {
 	for _, args := range [][]string{
 		{"--trusted-proxies", "me"}, {"--drain-timeout", "-1s"}, {"--access-log-format", "xml"}, {"--log-format", "xml"},
 		{"--log-level", "loud"}, {"--daemon", "localhost:1"}, {"--listen", ""}, {"--listen", "nonsense"}, {"--listen", ":80,[::1"}, {"--listen", ":70000"}, {"--listen", "127.0.0.1:"}, {"--state-dir", ""},
+		{"--listen-tls", "nonsense"}, {"--listen-tls", ":8443"}, {"--cert-dir", "/x"}, {"--client-ca", "/x"}, {"--client-auth", "maybe"}, {"--client-auth", "require"},
 	} {
 		var f flags
 		c := command(&f)

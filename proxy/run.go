@@ -1,25 +1,21 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
 	"github.com/roostd/roost/internal/rpc"
 	"github.com/roostd/roost/internal/rungroup"
 	"github.com/roostd/roost/proxy/internal/activator"
+	"github.com/roostd/roost/proxy/internal/certs"
 	"github.com/roostd/roost/proxy/internal/discovery"
 	"github.com/roostd/roost/proxy/internal/forward"
 	"github.com/roostd/roost/proxy/internal/observe"
@@ -28,6 +24,10 @@ import (
 // config is what a proxy is told when it is started.
 type config struct {
 	listen          []string
+	listenTLS       []string
+	certDir         string
+	clientCA        string // "": none
+	clientAuth      certs.ClientAuth
 	daemon          string      // "": searched in sockets
 	sockets         rpc.Sockets // where this user's daemon may be
 	stateDir        string
@@ -49,7 +49,11 @@ const patienceWithSnapshot = 250 * time.Millisecond
 // run runs a proxy until ctx ends and everything that was open has ended too, or
 // was cut after the drain timeout.
 func run(ctx context.Context, c config) error {
-	listeners, err := listen(c.listen)
+	certificates, secure, err := c.secure()
+	if err != nil {
+		return err
+	}
+	listeners, err := c.listenAll(secure)
 	if err != nil {
 		return err
 	}
@@ -73,7 +77,11 @@ func run(ctx context.Context, c config) error {
 	tasks := []rungroup.Task{{Name: "daemon link", Run: link.Run}, {Name: "activator", Run: waiter.Run}}
 	serving := forward.Config{
 		Routes: link.Routes(), Waiter: waiter, Blind: link.Blind, TrustedProxies: c.trustedProxies,
-		DrainTimeout: c.drainTimeout, Failed: link.Failed, Warn: c.log.Warn,
+		DrainTimeout: c.drainTimeout, Failed: link.Failed, Warn: c.log.Warn, Debug: c.log.Debug,
+		HTTPSPort: httpsPort(listeners),
+	}
+	if certificates != nil {
+		tasks = append(tasks, rungroup.Task{Name: "certificates", Run: certificates.Run})
 	}
 	if c.accessLog != "off" {
 		accessLog, err := c.openAccessLog()
@@ -91,7 +99,7 @@ func run(ctx context.Context, c config) error {
 type service struct {
 	link      *discovery.Link
 	server    *forward.Server
-	listeners []net.Listener
+	listeners []listener
 	patience  time.Duration
 	log       hclog.Logger
 }
@@ -114,12 +122,15 @@ func (s *service) run(ctx context.Context, needed []rungroup.Task) error {
 // serve serves all listeners until ctx ends, or one of them fails.
 func (s *service) serve(ctx context.Context) error {
 	for _, l := range s.listeners {
-		s.log.Info("listening", "listener", "http", "address", l.Addr().String())
+		s.log.Info("listening", "listener", l.kind(), "address", l.Addr().String())
 	}
 	s.awaitApps(ctx)
 	var tasks []rungroup.Task
 	for _, l := range s.listeners {
 		tasks = append(tasks, rungroup.Task{Name: l.Addr().String(), Run: func(ctx context.Context) error {
+			if l.tls != nil {
+				return s.server.ServeTLS(ctx, l, l.tls)
+			}
 			return s.server.Serve(ctx, l)
 		}})
 	}
@@ -142,62 +153,6 @@ func (s *service) awaitApps(ctx context.Context) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-}
-
-// listen opens all addresses, or none.
-func listen(addresses []string) ([]net.Listener, error) {
-	// Keep-alive is set once for a listener, whose connections inherit it: set by
-	// package net it costs each of them four system calls.
-	c := net.ListenConfig{KeepAlive: -1, Control: keepAlive}
-	c.SetMultipathTCP(false)
-	var listeners []net.Listener
-	for _, address := range addresses {
-		l, err := c.Listen(context.Background(), "tcp", address)
-		if err != nil {
-			closeAll(listeners)
-			return nil, fmt.Errorf("--listen %s: %w", address, err)
-		}
-		listeners = append(listeners, l)
-	}
-	return listeners, nil
-}
-
-// A client that has vanished is noticed after a minute or two, even where the
-// proxy has nothing to send it.
-const (
-	keepAliveIdle     = 60 // seconds
-	keepAliveInterval = 15 // seconds
-	keepAliveProbes   = 4
-)
-
-func keepAlive(_, _ string, c syscall.RawConn) error {
-	var err error
-	control := c.Control(func(fd uintptr) {
-		err = errors.Join(
-			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1),
-			unix.SetsockoptInt(int(fd), unix.SOL_TCP, unix.TCP_KEEPIDLE, keepAliveIdle),
-			unix.SetsockoptInt(int(fd), unix.SOL_TCP, unix.TCP_KEEPINTVL, keepAliveInterval),
-			unix.SetsockoptInt(int(fd), unix.SOL_TCP, unix.TCP_KEEPCNT, keepAliveProbes),
-		)
-	})
-	return cmp.Or(control, err)
-}
-
-func closeAll(listeners []net.Listener) {
-	for _, l := range listeners {
-		_ = l.Close()
-	}
-}
-
-// ports is what the daemon is told of the listeners.
-func ports(listeners []net.Listener) []discovery.Listener {
-	var told []discovery.Listener
-	for _, l := range listeners {
-		if a, ok := l.Addr().(*net.TCPAddr); ok {
-			told = append(told, discovery.Listener{Port: a.Port})
-		}
-	}
-	return told
 }
 
 // target is where the daemon is now: one that is started later may be elsewhere

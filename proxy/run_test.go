@@ -283,17 +283,17 @@ func TestRun_FailedInstanceIsNamedAndReported(t *testing.T) {
 // TestListen_ConnectionsHaveKeepAlive: they inherit it, so that a client that
 // vanished while it was owed nothing is noticed.
 func TestListen_ConnectionsHaveKeepAlive(t *testing.T) {
-	listeners, err := listen([]string{"127.0.0.1:0"})
+	l, err := listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closeAll(listeners)
-	client, err := net.Dial("tcp", listeners[0].Addr().String())
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	c, err := listeners[0].Accept()
+	c, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
