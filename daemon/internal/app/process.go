@@ -25,6 +25,9 @@ type Process interface {
 	Exec(ctx context.Context, argv []string, timeout time.Duration) error
 	// Pids lists the live processes of the tree.
 	Pids(ctx context.Context) ([]int, error)
+	// Memory tells how many bytes the processes of the tree use together. It is
+	// exact where that is above the limit, else at least that.
+	Memory(ctx context.Context, above int64) (int64, error)
 	// Notified is closed once a process of the tree has sent READY=1 (sd_notify).
 	Notified() <-chan struct{}
 	// Annotate adds notes to the process's record, for a later daemon's Recover.

@@ -200,6 +200,17 @@ func (p *Process) Pids(ctx context.Context) ([]int, error) {
 	return pids, nil
 }
 
+// Memory tells how many bytes the processes of the tree use together, swapped out
+// ones included. What they share counts once, but for a sum that is not above the
+// limit anyway.
+func (p *Process) Memory(ctx context.Context, above int64) (int64, error) {
+	resp, err := p.client.rpc.Memory(ctx, &keeperv1.MemoryRequest{Instance: string(p.id), Above: above})
+	if err != nil {
+		return 0, ignoreNotFound(err)
+	}
+	return resp.GetBytes(), nil
+}
+
 // Annotate adds notes to the record, for a later daemon's Recover.
 func (p *Process) Annotate(ctx context.Context, notes map[string]string) error {
 	_, err := p.client.rpc.Annotate(ctx, &keeperv1.AnnotateRequest{Instance: string(p.id), Annotations: notes})

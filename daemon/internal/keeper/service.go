@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/roostd/roost/daemon/internal/keeper/proc"
 	"github.com/roostd/roost/daemon/internal/watch"
 	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
 	"github.com/roostd/roost/internal/rungroup"
@@ -184,6 +185,43 @@ func (s *server) Members(_ context.Context, req *keeperv1.MembersRequest) (*keep
 		resp.Pids = append(resp.Pids, int32(pid))
 	}
 	return resp, nil
+}
+
+// Memory tells how much memory an instance uses.
+func (s *server) Memory(_ context.Context, req *keeperv1.MemoryRequest) (*keeperv1.MemoryResponse, error) {
+	i, ok := s.instance(req.GetInstance())
+	if !ok {
+		return nil, notFound(req.GetInstance())
+	}
+	pids, err := i.tree.Pids()
+	if err != nil {
+		return nil, status.Errorf(codes.Internal, "processes of %s: %v", i.id, err)
+	}
+	return &keeperv1.MemoryResponse{Bytes: memory(pids, req.GetAbove())}, nil
+}
+
+// memory sums up what processes use. Only where the cheap sum, which counts what
+// they share once for each, is above the limit are shares looked at: that makes
+// the kernel walk all pages.
+func memory(pids []int, above int64) int64 {
+	resident := make([]int64, len(pids))
+	sum := int64(0)
+	for i, pid := range pids {
+		resident[i], _ = proc.Resident(pid) // one that has ended uses none
+		sum += resident[i]
+	}
+	if sum <= above {
+		return sum
+	}
+	sum = 0
+	for i, pid := range pids {
+		share, err := proc.Share(pid)
+		if err != nil { // it may not be looked into
+			share = resident[i]
+		}
+		sum += share
+	}
+	return sum
 }
 
 // Owner names the instance that a process is a member of.

@@ -64,6 +64,7 @@ type controller struct {
 	waiters   []*waiter
 	lastAsked time.Time // when a waiter was last answered
 	idleAt    time.Time // when to look for idleness
+	sampling  sampling
 
 	removed, stopping, finishing bool
 

@@ -27,6 +27,8 @@ type fakeProcess struct {
 	signals   []syscall.Signal
 	killed    bool
 	forgotten bool
+	memory    int64
+	measures  int
 }
 
 // end ends the leader, and its tree after what the script says.
@@ -109,7 +111,14 @@ func (p *fakeProcess) Kill(context.Context) error {
 
 func (p *fakeProcess) Exec(context.Context, []string, time.Duration) error { return nil }
 func (p *fakeProcess) Pids(context.Context) ([]int, error)                 { return nil, nil }
-func (p *fakeProcess) Notified() <-chan struct{}                           { return p.notified }
+func (p *fakeProcess) Memory(_ context.Context, above int64) (int64, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.measures++
+	return p.memory, nil
+}
+
+func (p *fakeProcess) Notified() <-chan struct{} { return p.notified }
 
 func (p *fakeProcess) Annotate(_ context.Context, notes map[string]string) error {
 	p.mu.Lock()

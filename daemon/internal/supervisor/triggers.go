@@ -14,7 +14,11 @@ func (c *controller) lookForTriggers(now time.Time) time.Time {
 	if !c.wanted() {
 		return time.Time{}
 	}
-	return earliest(earliest(c.lookForAge(now), c.lookForTime(now)), c.lookForRequests(now))
+	var next time.Time
+	for _, look := range []func(time.Time) time.Time{c.lookForAge, c.lookForTime, c.lookForRequests, c.lookForMemory} {
+		next = earliest(next, look(now))
+	}
+	return next
 }
 
 // countAgain is how often requests are counted: a proxy tells about as often.

@@ -131,3 +131,33 @@ func TestMaxRequests_ReplacesThatInstance(t *testing.T) {
 		}
 	})
 }
+
+func TestMaxMemory_IsSampledOnlyWhereItIsAskedFor(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web"))
+		p := r.wantAlive(1)[0]
+		r.pass(time.Hour)
+		if p.measures != 0 {
+			t.Fatalf("it is measured %d times", p.measures)
+		}
+		r.apply(spec("web", func(s *app.Spec) { s.Recycle.MaxMemory = 100 << 20 }))
+		p.mu.Lock()
+		p.memory = 100 << 20
+		p.mu.Unlock()
+		r.pass(time.Minute)
+		if p.measures < 10 || p.measures > 15 || closed(p.gone) {
+			t.Fatalf("it is measured %d times in a minute", p.measures)
+		}
+		p.mu.Lock()
+		p.memory++
+		p.mu.Unlock()
+		r.pass(20 * time.Second)
+		if !closed(p.gone) || len(r.alive()) != 1 {
+			t.Fatal("it is not replaced")
+		}
+		e := r.recorder.find(app.EventInstanceRecycled)
+		if len(e) != 1 || e[0].Attributes["limit"] != "104857600" || e[0].Attributes["measured"] != "104857601" {
+			t.Fatalf("events %+v", e)
+		}
+	})
+}

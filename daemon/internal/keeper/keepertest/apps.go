@@ -51,6 +51,13 @@ func runApp(name string) (code int) {
 		forever()
 	case "memory":
 		eat()
+	case "share": // share:FILE: two processes with the same SharedSize bytes in memory
+		start("map:"+arg, arg+".child", nil)
+		mapShared(arg)
+		forever()
+	case "map":
+		mapShared(arg)
+		forever()
 	default:
 		fmt.Fprintln(os.Stderr, "no such app:", name)
 		return 2
@@ -204,5 +211,31 @@ func eat() {
 		if len(hold) > 4096 {
 			return
 		}
+	}
+}
+
+// SharedSize is what each process of the app "share" has in memory of its file.
+const SharedSize = 64 << 20
+
+// mapShared has a file in memory, and appends a line to file.mapped when it has.
+func mapShared(file string) {
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
+	if err == nil {
+		err = f.Truncate(SharedSize)
+	}
+	var data []byte
+	if err == nil {
+		data, err = unix.Mmap(int(f.Fd()), 0, SharedSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(3)
+	}
+	for i := 0; i < len(data); i += 4096 {
+		data[i] = 1
+	}
+	if done, err := os.OpenFile(file+".mapped", os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600); err == nil {
+		fmt.Fprintln(done, os.Getpid())
+		done.Close()
 	}
 }

@@ -1553,6 +1553,109 @@ func (x *MembersResponse) GetPids() []int32 {
 	return nil
 }
 
+// MemoryRequest names an instance.
+type MemoryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Instance id.
+	Instance string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	// Above is what the answer is compared with: a sum that counts shared pages more
+	// than once is enough below it, and is cheap.
+	Above         int64 `protobuf:"varint,2,opt,name=above,proto3" json:"above,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemoryRequest) Reset() {
+	*x = MemoryRequest{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemoryRequest) ProtoMessage() {}
+
+func (x *MemoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemoryRequest.ProtoReflect.Descriptor instead.
+func (*MemoryRequest) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *MemoryRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *MemoryRequest) GetAbove() int64 {
+	if x != nil {
+		return x.Above
+	}
+	return 0
+}
+
+// MemoryResponse is what the processes use.
+type MemoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Bytes in memory and swapped out; shared pages count once where the sum would
+	// else be above what was asked for.
+	Bytes         int64 `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemoryResponse) Reset() {
+	*x = MemoryResponse{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemoryResponse) ProtoMessage() {}
+
+func (x *MemoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemoryResponse.ProtoReflect.Descriptor instead.
+func (*MemoryResponse) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *MemoryResponse) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 // OwnerRequest names a process.
 type OwnerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1564,7 +1667,7 @@ type OwnerRequest struct {
 
 func (x *OwnerRequest) Reset() {
 	*x = OwnerRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1679,7 @@ func (x *OwnerRequest) String() string {
 func (*OwnerRequest) ProtoMessage() {}
 
 func (x *OwnerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1692,7 @@ func (x *OwnerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerRequest.ProtoReflect.Descriptor instead.
 func (*OwnerRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{24}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *OwnerRequest) GetPid() int32 {
@@ -1610,7 +1713,7 @@ type OwnerResponse struct {
 
 func (x *OwnerResponse) Reset() {
 	*x = OwnerResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1622,7 +1725,7 @@ func (x *OwnerResponse) String() string {
 func (*OwnerResponse) ProtoMessage() {}
 
 func (x *OwnerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1635,7 +1738,7 @@ func (x *OwnerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerResponse.ProtoReflect.Descriptor instead.
 func (*OwnerResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{25}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *OwnerResponse) GetInstance() string {
@@ -1670,7 +1773,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1682,7 +1785,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1695,7 +1798,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{26}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ExecRequest) GetInstance() string {
@@ -1771,7 +1874,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +1886,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +1899,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{27}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExecResponse) GetExit() *Exit {
@@ -1838,7 +1941,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1850,7 +1953,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1863,7 +1966,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{28}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ShutdownRequest) GetKill() bool {
@@ -1882,7 +1985,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1894,7 +1997,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1907,7 +2010,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{29}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{31}
 }
 
 var File_roost_keeper_v1_keeper_proto protoreflect.FileDescriptor
@@ -2040,7 +2143,12 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\x0eMembersRequest\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\"%\n" +
 	"\x0fMembersResponse\x12\x12\n" +
-	"\x04pids\x18\x01 \x03(\x05R\x04pids\" \n" +
+	"\x04pids\x18\x01 \x03(\x05R\x04pids\"A\n" +
+	"\rMemoryRequest\x12\x1a\n" +
+	"\binstance\x18\x01 \x01(\tR\binstance\x12\x14\n" +
+	"\x05above\x18\x02 \x01(\x03R\x05above\"&\n" +
+	"\x0eMemoryResponse\x12\x14\n" +
+	"\x05bytes\x18\x01 \x01(\x03R\x05bytes\" \n" +
 	"\fOwnerRequest\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x05R\x03pid\"+\n" +
 	"\rOwnerResponse\x12\x1a\n" +
@@ -2063,7 +2171,7 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\afailure\x18\x04 \x01(\v2\x1e.roost.keeper.v1.LaunchFailureR\afailure\"%\n" +
 	"\x0fShutdownRequest\x12\x12\n" +
 	"\x04kill\x18\x01 \x01(\bR\x04kill\"\x12\n" +
-	"\x10ShutdownResponse2\x89\a\n" +
+	"\x10ShutdownResponse2\xd4\a\n" +
 	"\rKeeperService\x12F\n" +
 	"\x05Hello\x12\x1d.roost.keeper.v1.HelloRequest\x1a\x1e.roost.keeper.v1.HelloResponse\x12I\n" +
 	"\x06Launch\x12\x1e.roost.keeper.v1.LaunchRequest\x1a\x1f.roost.keeper.v1.LaunchResponse\x12C\n" +
@@ -2073,7 +2181,8 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\x04Kill\x12\x1c.roost.keeper.v1.KillRequest\x1a\x1d.roost.keeper.v1.KillResponse\x12I\n" +
 	"\x06Forget\x12\x1e.roost.keeper.v1.ForgetRequest\x1a\x1f.roost.keeper.v1.ForgetResponse\x12O\n" +
 	"\bAnnotate\x12 .roost.keeper.v1.AnnotateRequest\x1a!.roost.keeper.v1.AnnotateResponse\x12L\n" +
-	"\aMembers\x12\x1f.roost.keeper.v1.MembersRequest\x1a .roost.keeper.v1.MembersResponse\x12F\n" +
+	"\aMembers\x12\x1f.roost.keeper.v1.MembersRequest\x1a .roost.keeper.v1.MembersResponse\x12I\n" +
+	"\x06Memory\x12\x1e.roost.keeper.v1.MemoryRequest\x1a\x1f.roost.keeper.v1.MemoryResponse\x12F\n" +
 	"\x05Owner\x12\x1d.roost.keeper.v1.OwnerRequest\x1a\x1e.roost.keeper.v1.OwnerResponse\x12C\n" +
 	"\x04Exec\x12\x1c.roost.keeper.v1.ExecRequest\x1a\x1d.roost.keeper.v1.ExecResponse\x12O\n" +
 	"\bShutdown\x12 .roost.keeper.v1.ShutdownRequest\x1a!.roost.keeper.v1.ShutdownResponseB6Z4github.com/roostd/roost/gen/roost/keeper/v1;keeperv1b\x06proto3"
@@ -2090,7 +2199,7 @@ func file_roost_keeper_v1_keeper_proto_rawDescGZIP() []byte {
 	return file_roost_keeper_v1_keeper_proto_rawDescData
 }
 
-var file_roost_keeper_v1_keeper_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_roost_keeper_v1_keeper_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_roost_keeper_v1_keeper_proto_goTypes = []any{
 	(*HelloRequest)(nil),          // 0: roost.keeper.v1.HelloRequest
 	(*HelloResponse)(nil),         // 1: roost.keeper.v1.HelloResponse
@@ -2116,38 +2225,40 @@ var file_roost_keeper_v1_keeper_proto_goTypes = []any{
 	(*AnnotateResponse)(nil),      // 21: roost.keeper.v1.AnnotateResponse
 	(*MembersRequest)(nil),        // 22: roost.keeper.v1.MembersRequest
 	(*MembersResponse)(nil),       // 23: roost.keeper.v1.MembersResponse
-	(*OwnerRequest)(nil),          // 24: roost.keeper.v1.OwnerRequest
-	(*OwnerResponse)(nil),         // 25: roost.keeper.v1.OwnerResponse
-	(*ExecRequest)(nil),           // 26: roost.keeper.v1.ExecRequest
-	(*ExecResponse)(nil),          // 27: roost.keeper.v1.ExecResponse
-	(*ShutdownRequest)(nil),       // 28: roost.keeper.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),      // 29: roost.keeper.v1.ShutdownResponse
-	nil,                           // 30: roost.keeper.v1.HelloResponse.AbilitiesEntry
-	nil,                           // 31: roost.keeper.v1.LaunchRequest.AnnotationsEntry
-	nil,                           // 32: roost.keeper.v1.Record.AnnotationsEntry
-	nil,                           // 33: roost.keeper.v1.Record.ConditionsEntry
-	nil,                           // 34: roost.keeper.v1.AnnotateRequest.AnnotationsEntry
-	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 36: google.protobuf.Duration
+	(*MemoryRequest)(nil),         // 24: roost.keeper.v1.MemoryRequest
+	(*MemoryResponse)(nil),        // 25: roost.keeper.v1.MemoryResponse
+	(*OwnerRequest)(nil),          // 26: roost.keeper.v1.OwnerRequest
+	(*OwnerResponse)(nil),         // 27: roost.keeper.v1.OwnerResponse
+	(*ExecRequest)(nil),           // 28: roost.keeper.v1.ExecRequest
+	(*ExecResponse)(nil),          // 29: roost.keeper.v1.ExecResponse
+	(*ShutdownRequest)(nil),       // 30: roost.keeper.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),      // 31: roost.keeper.v1.ShutdownResponse
+	nil,                           // 32: roost.keeper.v1.HelloResponse.AbilitiesEntry
+	nil,                           // 33: roost.keeper.v1.LaunchRequest.AnnotationsEntry
+	nil,                           // 34: roost.keeper.v1.Record.AnnotationsEntry
+	nil,                           // 35: roost.keeper.v1.Record.ConditionsEntry
+	nil,                           // 36: roost.keeper.v1.AnnotateRequest.AnnotationsEntry
+	(*timestamppb.Timestamp)(nil), // 37: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 38: google.protobuf.Duration
 }
 var file_roost_keeper_v1_keeper_proto_depIdxs = []int32{
-	30, // 0: roost.keeper.v1.HelloResponse.abilities:type_name -> roost.keeper.v1.HelloResponse.AbilitiesEntry
+	32, // 0: roost.keeper.v1.HelloResponse.abilities:type_name -> roost.keeper.v1.HelloResponse.AbilitiesEntry
 	2,  // 1: roost.keeper.v1.LaunchRequest.credential:type_name -> roost.keeper.v1.Credential
-	31, // 2: roost.keeper.v1.LaunchRequest.annotations:type_name -> roost.keeper.v1.LaunchRequest.AnnotationsEntry
+	33, // 2: roost.keeper.v1.LaunchRequest.annotations:type_name -> roost.keeper.v1.LaunchRequest.AnnotationsEntry
 	4,  // 3: roost.keeper.v1.LaunchRequest.stdout_file:type_name -> roost.keeper.v1.StdoutFile
 	7,  // 4: roost.keeper.v1.LaunchResponse.record:type_name -> roost.keeper.v1.Record
 	6,  // 5: roost.keeper.v1.LaunchResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
-	35, // 6: roost.keeper.v1.Record.start_time:type_name -> google.protobuf.Timestamp
-	32, // 7: roost.keeper.v1.Record.annotations:type_name -> roost.keeper.v1.Record.AnnotationsEntry
-	33, // 8: roost.keeper.v1.Record.conditions:type_name -> roost.keeper.v1.Record.ConditionsEntry
+	37, // 6: roost.keeper.v1.Record.start_time:type_name -> google.protobuf.Timestamp
+	34, // 7: roost.keeper.v1.Record.annotations:type_name -> roost.keeper.v1.Record.AnnotationsEntry
+	35, // 8: roost.keeper.v1.Record.conditions:type_name -> roost.keeper.v1.Record.ConditionsEntry
 	8,  // 9: roost.keeper.v1.Record.exit:type_name -> roost.keeper.v1.Exit
-	35, // 10: roost.keeper.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	37, // 10: roost.keeper.v1.Exit.time:type_name -> google.protobuf.Timestamp
 	7,  // 11: roost.keeper.v1.ListResponse.records:type_name -> roost.keeper.v1.Record
 	7,  // 12: roost.keeper.v1.WatchResponse.record:type_name -> roost.keeper.v1.Record
 	13, // 13: roost.keeper.v1.WatchResponse.orphan:type_name -> roost.keeper.v1.Orphan
-	34, // 14: roost.keeper.v1.AnnotateRequest.annotations:type_name -> roost.keeper.v1.AnnotateRequest.AnnotationsEntry
+	36, // 14: roost.keeper.v1.AnnotateRequest.annotations:type_name -> roost.keeper.v1.AnnotateRequest.AnnotationsEntry
 	2,  // 15: roost.keeper.v1.ExecRequest.credential:type_name -> roost.keeper.v1.Credential
-	36, // 16: roost.keeper.v1.ExecRequest.timeout:type_name -> google.protobuf.Duration
+	38, // 16: roost.keeper.v1.ExecRequest.timeout:type_name -> google.protobuf.Duration
 	8,  // 17: roost.keeper.v1.ExecResponse.exit:type_name -> roost.keeper.v1.Exit
 	6,  // 18: roost.keeper.v1.ExecResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
 	0,  // 19: roost.keeper.v1.KeeperService.Hello:input_type -> roost.keeper.v1.HelloRequest
@@ -2159,23 +2270,25 @@ var file_roost_keeper_v1_keeper_proto_depIdxs = []int32{
 	18, // 25: roost.keeper.v1.KeeperService.Forget:input_type -> roost.keeper.v1.ForgetRequest
 	20, // 26: roost.keeper.v1.KeeperService.Annotate:input_type -> roost.keeper.v1.AnnotateRequest
 	22, // 27: roost.keeper.v1.KeeperService.Members:input_type -> roost.keeper.v1.MembersRequest
-	24, // 28: roost.keeper.v1.KeeperService.Owner:input_type -> roost.keeper.v1.OwnerRequest
-	26, // 29: roost.keeper.v1.KeeperService.Exec:input_type -> roost.keeper.v1.ExecRequest
-	28, // 30: roost.keeper.v1.KeeperService.Shutdown:input_type -> roost.keeper.v1.ShutdownRequest
-	1,  // 31: roost.keeper.v1.KeeperService.Hello:output_type -> roost.keeper.v1.HelloResponse
-	5,  // 32: roost.keeper.v1.KeeperService.Launch:output_type -> roost.keeper.v1.LaunchResponse
-	10, // 33: roost.keeper.v1.KeeperService.List:output_type -> roost.keeper.v1.ListResponse
-	12, // 34: roost.keeper.v1.KeeperService.Watch:output_type -> roost.keeper.v1.WatchResponse
-	15, // 35: roost.keeper.v1.KeeperService.Signal:output_type -> roost.keeper.v1.SignalResponse
-	17, // 36: roost.keeper.v1.KeeperService.Kill:output_type -> roost.keeper.v1.KillResponse
-	19, // 37: roost.keeper.v1.KeeperService.Forget:output_type -> roost.keeper.v1.ForgetResponse
-	21, // 38: roost.keeper.v1.KeeperService.Annotate:output_type -> roost.keeper.v1.AnnotateResponse
-	23, // 39: roost.keeper.v1.KeeperService.Members:output_type -> roost.keeper.v1.MembersResponse
-	25, // 40: roost.keeper.v1.KeeperService.Owner:output_type -> roost.keeper.v1.OwnerResponse
-	27, // 41: roost.keeper.v1.KeeperService.Exec:output_type -> roost.keeper.v1.ExecResponse
-	29, // 42: roost.keeper.v1.KeeperService.Shutdown:output_type -> roost.keeper.v1.ShutdownResponse
-	31, // [31:43] is the sub-list for method output_type
-	19, // [19:31] is the sub-list for method input_type
+	24, // 28: roost.keeper.v1.KeeperService.Memory:input_type -> roost.keeper.v1.MemoryRequest
+	26, // 29: roost.keeper.v1.KeeperService.Owner:input_type -> roost.keeper.v1.OwnerRequest
+	28, // 30: roost.keeper.v1.KeeperService.Exec:input_type -> roost.keeper.v1.ExecRequest
+	30, // 31: roost.keeper.v1.KeeperService.Shutdown:input_type -> roost.keeper.v1.ShutdownRequest
+	1,  // 32: roost.keeper.v1.KeeperService.Hello:output_type -> roost.keeper.v1.HelloResponse
+	5,  // 33: roost.keeper.v1.KeeperService.Launch:output_type -> roost.keeper.v1.LaunchResponse
+	10, // 34: roost.keeper.v1.KeeperService.List:output_type -> roost.keeper.v1.ListResponse
+	12, // 35: roost.keeper.v1.KeeperService.Watch:output_type -> roost.keeper.v1.WatchResponse
+	15, // 36: roost.keeper.v1.KeeperService.Signal:output_type -> roost.keeper.v1.SignalResponse
+	17, // 37: roost.keeper.v1.KeeperService.Kill:output_type -> roost.keeper.v1.KillResponse
+	19, // 38: roost.keeper.v1.KeeperService.Forget:output_type -> roost.keeper.v1.ForgetResponse
+	21, // 39: roost.keeper.v1.KeeperService.Annotate:output_type -> roost.keeper.v1.AnnotateResponse
+	23, // 40: roost.keeper.v1.KeeperService.Members:output_type -> roost.keeper.v1.MembersResponse
+	25, // 41: roost.keeper.v1.KeeperService.Memory:output_type -> roost.keeper.v1.MemoryResponse
+	27, // 42: roost.keeper.v1.KeeperService.Owner:output_type -> roost.keeper.v1.OwnerResponse
+	29, // 43: roost.keeper.v1.KeeperService.Exec:output_type -> roost.keeper.v1.ExecResponse
+	31, // 44: roost.keeper.v1.KeeperService.Shutdown:output_type -> roost.keeper.v1.ShutdownResponse
+	32, // [32:45] is the sub-list for method output_type
+	19, // [19:32] is the sub-list for method input_type
 	19, // [19:19] is the sub-list for extension type_name
 	19, // [19:19] is the sub-list for extension extendee
 	0,  // [0:19] is the sub-list for field type_name
@@ -2192,7 +2305,7 @@ func file_roost_keeper_v1_keeper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roost_keeper_v1_keeper_proto_rawDesc), len(file_roost_keeper_v1_keeper_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   35,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

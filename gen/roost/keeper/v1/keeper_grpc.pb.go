@@ -28,6 +28,7 @@ const (
 	KeeperService_Forget_FullMethodName   = "/roost.keeper.v1.KeeperService/Forget"
 	KeeperService_Annotate_FullMethodName = "/roost.keeper.v1.KeeperService/Annotate"
 	KeeperService_Members_FullMethodName  = "/roost.keeper.v1.KeeperService/Members"
+	KeeperService_Memory_FullMethodName   = "/roost.keeper.v1.KeeperService/Memory"
 	KeeperService_Owner_FullMethodName    = "/roost.keeper.v1.KeeperService/Owner"
 	KeeperService_Exec_FullMethodName     = "/roost.keeper.v1.KeeperService/Exec"
 	KeeperService_Shutdown_FullMethodName = "/roost.keeper.v1.KeeperService/Shutdown"
@@ -60,6 +61,8 @@ type KeeperServiceClient interface {
 	Annotate(ctx context.Context, in *AnnotateRequest, opts ...grpc.CallOption) (*AnnotateResponse, error)
 	// Members lists the live processes of an instance.
 	Members(ctx context.Context, in *MembersRequest, opts ...grpc.CallOption) (*MembersResponse, error)
+	// Memory tells how much memory all processes of an instance use together.
+	Memory(ctx context.Context, in *MemoryRequest, opts ...grpc.CallOption) (*MemoryResponse, error)
 	// Owner names the instance that a process is a member of.
 	Owner(ctx context.Context, in *OwnerRequest, opts ...grpc.CallOption) (*OwnerResponse, error)
 	// Exec runs a probe's command beside an instance.
@@ -176,6 +179,16 @@ func (c *keeperServiceClient) Members(ctx context.Context, in *MembersRequest, o
 	return out, nil
 }
 
+func (c *keeperServiceClient) Memory(ctx context.Context, in *MemoryRequest, opts ...grpc.CallOption) (*MemoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MemoryResponse)
+	err := c.cc.Invoke(ctx, KeeperService_Memory_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *keeperServiceClient) Owner(ctx context.Context, in *OwnerRequest, opts ...grpc.CallOption) (*OwnerResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(OwnerResponse)
@@ -233,6 +246,8 @@ type KeeperServiceServer interface {
 	Annotate(context.Context, *AnnotateRequest) (*AnnotateResponse, error)
 	// Members lists the live processes of an instance.
 	Members(context.Context, *MembersRequest) (*MembersResponse, error)
+	// Memory tells how much memory all processes of an instance use together.
+	Memory(context.Context, *MemoryRequest) (*MemoryResponse, error)
 	// Owner names the instance that a process is a member of.
 	Owner(context.Context, *OwnerRequest) (*OwnerResponse, error)
 	// Exec runs a probe's command beside an instance.
@@ -276,6 +291,9 @@ func (UnimplementedKeeperServiceServer) Annotate(context.Context, *AnnotateReque
 }
 func (UnimplementedKeeperServiceServer) Members(context.Context, *MembersRequest) (*MembersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Members not implemented")
+}
+func (UnimplementedKeeperServiceServer) Memory(context.Context, *MemoryRequest) (*MemoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Memory not implemented")
 }
 func (UnimplementedKeeperServiceServer) Owner(context.Context, *OwnerRequest) (*OwnerResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Owner not implemented")
@@ -462,6 +480,24 @@ func _KeeperService_Members_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _KeeperService_Memory_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MemoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(KeeperServiceServer).Memory(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: KeeperService_Memory_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(KeeperServiceServer).Memory(ctx, req.(*MemoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _KeeperService_Owner_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(OwnerRequest)
 	if err := dec(in); err != nil {
@@ -554,6 +590,10 @@ var KeeperService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Members",
 			Handler:    _KeeperService_Members_Handler,
+		},
+		{
+			MethodName: "Memory",
+			Handler:    _KeeperService_Memory_Handler,
 		},
 		{
 			MethodName: "Owner",
