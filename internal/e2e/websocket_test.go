@@ -19,20 +19,27 @@ import (
 // websocket is a WebSocket to an app, greeted.
 func (h *host) websocket(name string) *websocket.Conn {
 	h.Helper()
+	c := h.dialWebSocket(name, "/ws")
+	if got := read(h, c); got != "hello" {
+		h.Fatalf("greeted with %q", got)
+	}
+	return c
+}
+
+// dialWebSocket opens a WebSocket to NAME.test/path.
+func (h *host) dialWebSocket(name, path string) *websocket.Conn {
+	h.Helper()
 	ctx, cancel := context.WithTimeout(h.Context(), patience)
 	defer cancel()
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "tcp", h.url)
 	}}
-	c, _, err := websocket.Dial(ctx, "ws://"+name+".test/ws", &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
+	c, _, err := websocket.Dial(ctx, "ws://"+name+".test"+path, &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
 	if err != nil {
 		h.Fatal(err)
 	}
 	c.SetReadLimit(-1)
 	h.Cleanup(func() { _ = c.CloseNow() })
-	if got := read(h, c); got != "hello" {
-		h.Fatalf("greeted with %q", got)
-	}
 	return c
 }
 

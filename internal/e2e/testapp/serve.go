@@ -29,15 +29,27 @@ func serve() error {
 			os.Exit(3)
 		})
 	}
-	srv := &http.Server{Handler: handler()}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	if *ignoreTerm {
-		ctx = context.Background()
+	if !*ignoreTerm {
+		term := make(chan os.Signal, 1)
+		signal.Notify(term, syscall.SIGTERM)
+		go func() {
+			<-term
+			if *module != "" {
+				fmt.Println("terminated")
+			}
+			stop()
+		}()
+	}
+	srv := &http.Server{Handler: handler()}
+	if *module != "" {
+		srv.Handler = behindModule(srv.Handler, stop)
 	}
 	done := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
+		time.Sleep(*stopDelay)
 		grace, cancel := context.WithTimeout(context.Background(), 8*time.Second)
 		defer cancel()
 		done <- srv.Shutdown(grace)
