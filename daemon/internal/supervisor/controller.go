@@ -162,7 +162,8 @@ func (c *controller) turn(now time.Time) time.Time {
 	c.answerWaiters(now)
 	c.recordReady()
 	c.lookForIdleness(now)
-	again := earliest(c.lookForTriggers(now), c.recycleDue(now))
+	again := earliest(c.lookForTriggers(now), c.lookAfterHealth(now))
+	again = earliest(again, c.recycleDue(now))
 	d := plan(c.wish(now), c.observe(), now)
 	c.carryOut(d.actions)
 	if c.advance(now) { // what follows a rollout may be another plan

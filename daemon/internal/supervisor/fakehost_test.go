@@ -36,7 +36,8 @@ type fakeHost struct {
 	dirs      map[string]string // links
 	strangers map[int]string    // ports in use by others
 	checks    int
-	parallel  int // most starts at once
+	checked   app.Launch // last
+	parallel  int        // most starts at once
 	starting  int
 }
 
@@ -182,9 +183,10 @@ func (h *fakeHost) PortOwner(port int) (string, bool) {
 // fakeProber asks the processes of a host.
 type fakeProber struct{ *fakeHost }
 
-func (f fakeProber) Check(ctx context.Context, p Process, _ app.Launch, _ string) error {
+func (f fakeProber) Check(ctx context.Context, p Process, l app.Launch, _ string) error {
 	f.mu.Lock()
 	f.checks++
+	f.checked = l
 	f.mu.Unlock()
 	fp := p.(*fakeProcess)
 	t := time.NewTimer(fp.script.probe)

@@ -126,6 +126,9 @@ func (d deed) spec() app.Spec {
 		s.Restart.OnRapidFail = app.RapidFailStop
 	}
 	if pick(4) == 1 {
+		s.Health = &app.Health{Failures: new(1 + pick(2)), Probe: app.Probe{Interval: new(time.Second)}}
+	}
+	if pick(4) == 1 {
 		s.Recycle.MaxAge = 45 * time.Second
 	}
 	if pick(3) == 0 {

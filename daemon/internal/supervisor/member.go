@@ -26,8 +26,9 @@ type member struct {
 	probation    time.Duration // while others take requests: how long it has to be ready before it does; 0: it is over
 	published    bool          // it has been in the set
 	secondPort   bool          // it was started because a stranger had another one's port
-	due          string        // why it is to be replaced; "": it is not
-	unannounced  bool          // that it is ready: those who wait for it learn it first
+	health       checkup
+	due          string // why it is to be replaced; "": it is not
+	unannounced  bool   // that it is ready: those who wait for it learn it first
 	shown        app.Instance
 }
 
