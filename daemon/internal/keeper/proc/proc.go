@@ -20,6 +20,7 @@ type Stat struct {
 	PGID       int
 	SID        int
 	StartTicks uint64 // since boot; together with PID and the boot it names the process for good
+	exitCode   int    // of a dead one, as wait(2) has it
 }
 
 // Dead tells whether only the process's exit status is left.
@@ -53,7 +54,7 @@ func parseStat(data []byte) (Stat, error) {
 		return Stat{}, errStat
 	}
 	f := strings.Fields(string(data[end+1:]))
-	const state, ppid, pgid, sid, start = 0, 1, 2, 3, 19 // fields 3, 4, 5, 6 and 22
+	const state, ppid, pgid, sid, start, code = 0, 1, 2, 3, 19, 49 // fields 3, 4, 5, 6, 22 and 52
 	if len(f) <= start || len(f[state]) != 1 {
 		return Stat{}, errStat
 	}
@@ -65,6 +66,9 @@ func parseStat(data []byte) (Stat, error) {
 	s.StartTicks, errs[3] = strconv.ParseUint(f[start], 10, 64)
 	if errors.Join(errs[:]...) != nil {
 		return Stat{}, errStat
+	}
+	if len(f) > code { // since Linux 3.5
+		s.exitCode, _ = strconv.Atoi(f[code])
 	}
 	return s, nil
 }
