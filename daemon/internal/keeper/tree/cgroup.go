@@ -32,22 +32,11 @@ func (l *cgroupLane) New(id string) (Tree, error) {
 }
 
 func (l *cgroupLane) Find(id, dir string, leader Leader) (Tree, error) {
-	return findTree(id, dir, leader)
-}
-
-// findTree finds a tree whatever lane it was made in.
-func findTree(id, dir string, leader Leader) (Tree, error) {
 	if dir != "" {
 		return openCgroup(dir), nil
 	}
-	// Nobody else's: the keeper that was its members' subreaper is gone.
-	l := newScanLane(0, nil)
-	l.everywhere = true
-	t, err := l.New(id)
-	if err == nil {
-		t.Lead(leader)
-	}
-	return t, err
+	// Of a keeper that had no cgroups.
+	return newScanLane(0, nil).find(id, leader)
 }
 
 func (l *cgroupLane) Left() []string {

@@ -9,22 +9,21 @@ import (
 // classifier ascribes the processes of one look at /proc to trees, by the rule of
 // scanLane.
 type classifier struct {
-	stats   map[int]proc.Stat
-	keeper  int
-	trees   map[string]*scanTree
-	leaders map[int]string // pid of a leader, which is its session and group too, to tree
-	known   map[int]string // pid of who was seen in a tree before
-	done    map[int]string // the answers, "" for none
-	orphans map[int]bool   // below the keeper, of no tree
-	// everywhere asks the environment of all, not of the keeper's own children only.
-	everywhere bool
-	environ    func(pid int, name string) (string, bool)
-	uid        func(pid int) (int, error)
+	stats    map[int]proc.Stat
+	keeper   int
+	trees    map[string]*scanTree
+	leaders  map[int]string // pid of a leader, which is its session and group too, to tree
+	known    map[int]string // pid of who was seen in a tree before
+	done     map[int]string // the answers, "" for none
+	orphans  map[int]bool   // below the keeper, of no tree
+	anyFound bool           // a tree is of an earlier keeper
+	environ  func(pid int, name string) (string, bool)
+	uid      func(pid int) (int, error)
 }
 
-func newClassifier(all []proc.Stat, keeper int, everywhere bool, trees map[string]*scanTree) *classifier {
+func newClassifier(all []proc.Stat, keeper int, trees map[string]*scanTree) *classifier {
 	c := &classifier{
-		stats: make(map[int]proc.Stat, len(all)), keeper: keeper, everywhere: everywhere, trees: trees,
+		stats: make(map[int]proc.Stat, len(all)), keeper: keeper, trees: trees,
 		leaders: map[int]string{}, known: map[int]string{}, done: map[int]string{}, orphans: map[int]bool{},
 		environ: proc.Environ, uid: proc.UID,
 	}
@@ -32,7 +31,8 @@ func newClassifier(all []proc.Stat, keeper int, everywhere bool, trees map[strin
 		c.stats[s.PID] = s
 	}
 	for id, t := range trees {
-		if c.leads(t.leader) {
+		c.anyFound = c.anyFound || t.found
+		if c.leads(t) {
 			c.leaders[t.leader.PID] = id
 		}
 		for pid, ticks := range t.known {
@@ -48,12 +48,12 @@ func newClassifier(all []proc.Stat, keeper int, everywhere bool, trees map[strin
 // group keeps it from being given away, but once they were empty it can be a
 // stranger's. The keeper that reaps a leader looks at once; one that came later
 // cannot know how long the leader has been dead.
-func (c *classifier) leads(l Leader) bool {
-	s, there := c.stats[l.PID]
+func (c *classifier) leads(t *scanTree) bool {
+	s, there := c.stats[t.leader.PID]
 	if there {
-		return s.StartTicks == l.Ticks
+		return s.StartTicks == t.leader.Ticks
 	}
-	return l.PID != 0 && !c.everywhere
+	return t.leader.PID != 0 && !t.found
 }
 
 // classify returns the tree of a process, "" for none.
@@ -83,12 +83,14 @@ func (c *classifier) find(s proc.Stat) string {
 	case s.PPID != c.keeper:
 		id := c.classify(s.PPID)
 		c.orphans[s.PID] = id == "" && c.orphans[s.PPID]
-		if id != "" || !c.everywhere {
+		if id != "" || !c.anyFound {
 			return id
 		}
 	}
-	if id, ok := c.environ(s.PID, InstanceVariable); ok && c.trees[id] != nil {
-		return id
+	if id, ok := c.environ(s.PID, InstanceVariable); ok {
+		if t := c.trees[id]; t != nil && (s.PPID == c.keeper || t.found) {
+			return id
+		}
 	}
 	if s.PPID != c.keeper {
 		return ""
@@ -112,6 +114,7 @@ func (c *classifier) only(s proc.Stat) (string, bool) {
 	found := ""
 	for id, t := range c.trees {
 		switch {
+		case t.found: // what it leaves comes down to others
 		case t.leader.PID == 0:
 			return "", false
 		case t.leader.UID != uid && t.leader.UID != 0 || strings.Contains(id, "/"): // a probe's is within its instance's

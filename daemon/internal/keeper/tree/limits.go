@@ -140,6 +140,34 @@ func (l *Limiter) hierarchy(controller string) (base, error) {
 	return b, nil
 }
 
+// Find returns what an earlier keeper's limiter did to a tree.
+func (l *Limiter) Find(id string, t Tree) *Limited {
+	found := &Limited{}
+	if dir := t.Dir(); dir != "" && exists(filepath.Join(dir, memoryController.v2file)) {
+		found.memory = dir
+	}
+	for _, c := range []controller{memoryController, cpuController, pidsController} {
+		b, err := findBase(c.name, l.stateDir)
+		if err != nil {
+			continue
+		}
+		dir := filepath.Join(b.dir, id)
+		if !exists(dir) || slices.Contains(found.dirs, dir) {
+			continue
+		}
+		found.dirs = append(found.dirs, dir)
+		if c.name == memoryController.name {
+			found.memory = dir
+		}
+	}
+	return found
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 // Sweep removes the cgroups that an earlier keeper's limiter made for a tree.
 func (l *Limiter) Sweep(id string) {
 	for _, c := range []controller{memoryController, cpuController, pidsController} {

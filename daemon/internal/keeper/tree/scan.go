@@ -30,12 +30,8 @@ const InstanceVariable = "ROOST_INSTANCE"
 type scanLane struct {
 	keeper int
 	why    error // of there being no cgroup
-	// everywhere looks for the instance's name in the environment of orphans that
-	// came down to others than the keeper.
-	everywhere bool
-
-	mu    sync.Mutex
-	trees map[string]*scanTree
+	mu     sync.Mutex
+	trees  map[string]*scanTree
 }
 
 func newScanLane(keeper int, why error) *scanLane {
@@ -70,7 +66,24 @@ func (l *scanLane) New(id string) (Tree, error) {
 }
 
 func (l *scanLane) Find(id, dir string, leader Leader) (Tree, error) {
-	return findTree(id, dir, leader)
+	if dir != "" { // of a keeper that had cgroups
+		return openCgroup(dir), nil
+	}
+	return l.find(id, leader)
+}
+
+// find makes the tree of a leader that was spawned by an earlier keeper.
+func (l *scanLane) find(id string, leader Leader) (Tree, error) {
+	made, err := l.New(id)
+	if err != nil {
+		return nil, err
+	}
+	t := made.(*scanTree)
+	l.mu.Lock()
+	t.found = true
+	l.mu.Unlock()
+	t.Lead(leader)
+	return t, nil
 }
 
 func (l *scanLane) Owner(pid int) (string, bool) {
@@ -107,7 +120,7 @@ func (l *scanLane) scan() (members map[string][]proc.Stat, orphans []proc.Stat, 
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := newClassifier(all, l.keeper, l.everywhere, l.trees)
+	c := newClassifier(all, l.keeper, l.trees)
 	members = map[string][]proc.Stat{}
 	for _, s := range all {
 		switch id := c.classify(s.PID); {
@@ -134,7 +147,11 @@ type scanTree struct {
 	lane   *scanLane
 	id     string // of a Sub with the tree's before a slash
 	leader Leader
-	known  map[int]uint64 // pid to start ticks of those last seen in it
+	// found is set where an earlier keeper spawned it: what its processes leave
+	// behind came down to others than this keeper, and only its name in their
+	// environment tells whose it is.
+	found bool
+	known map[int]uint64 // pid to start ticks of those last seen in it
 }
 
 func (t *scanTree) Dir() string { return "" }

@@ -40,7 +40,7 @@ func TestClassifier_Rule(t *testing.T) {
 		p(50, 10, 50, 50), // b's leader
 		p(51, 50, 20, 20), // b's child that joined a's session: the session counts
 	}
-	c := newClassifier(all, 10, false, trees)
+	c := newClassifier(all, 10, trees)
 	c.environ = func(pid int, _ string) (string, bool) { id, ok := environ[pid]; return id, ok }
 	want := map[int]string{20: "a", 21: "a", 22: "a", 23: "a", 30: "a", 31: "a", 32: "a", 33: "a", 38: "a", 50: "b", 51: "a"}
 	var orphans []int
@@ -84,7 +84,7 @@ func TestClassifier_UnnamedOrphanIsOfTheOnlyTreeOfItsUser(t *testing.T) {
 		for _, tr := range tt.trees {
 			trees[tr.id] = tr
 		}
-		c := newClassifier([]proc.Stat{p(10, 1, 10, 10), p(30, 10, 30, 30), p(31, 30, 31, 31)}, 10, false, trees)
+		c := newClassifier([]proc.Stat{p(10, 1, 10, 10), p(30, 10, 30, 30), p(31, 30, 31, 31)}, 10, trees)
 		c.environ = func(int, string) (string, bool) { return "", false }
 		c.uid = func(int) (int, error) { return 5, nil }
 		if got, child := c.classify(30), c.classify(31); got != tt.want || child != tt.want {
@@ -96,11 +96,18 @@ func TestClassifier_UnnamedOrphanIsOfTheOnlyTreeOfItsUser(t *testing.T) {
 	}
 }
 
-func TestClassifier_EverywhereAsksStrangersToo(t *testing.T) {
-	c := newClassifier([]proc.Stat{p(1, 0, 1, 1), p(36, 1, 36, 36), p(37, 36, 37, 37)}, 0, true, map[string]*scanTree{"a": {id: "a"}})
-	c.environ = func(pid int, _ string) (string, bool) { return "a", pid == 36 }
-	if c.classify(36) != "a" || c.classify(37) != "a" || c.classify(1) != "" {
-		t.Errorf("36 is of %q, 37 of %q, 1 of %q, want a, a and none", c.classify(36), c.classify(37), c.classify(1))
+// What a tree of an earlier keeper leaves behind came down to others; of a tree of
+// this one's own nothing did, whatever a stranger's environment says.
+func TestClassifier_StrangersAreAskedForTreesOfEarlierKeepers(t *testing.T) {
+	all := []proc.Stat{p(1, 0, 1, 1), p(10, 1, 10, 10), p(36, 1, 36, 36), p(37, 36, 37, 37), p(38, 1, 38, 38)}
+	c := newClassifier(all, 10, map[string]*scanTree{"a": {id: "a", found: true}, "b": {id: "b"}})
+	c.environ = func(pid int, _ string) (string, bool) {
+		return map[int]string{36: "a", 38: "b"}[pid], pid == 36 || pid == 38
+	}
+	for pid, want := range map[int]string{36: "a", 37: "a", 1: "", 38: ""} {
+		if got := c.classify(pid); got != want {
+			t.Errorf("%d is of %q, want %q", pid, got, want)
+		}
 	}
 }
 
@@ -110,9 +117,9 @@ func TestClassifier_ARecycledLeaderProvesNothing(t *testing.T) {
 	stranger.StartTicks = 99
 	child := p(21, 20, 20, 20)
 	for name, c := range map[string]struct {
-		all        []proc.Stat
-		everywhere bool
-		want       string
+		all   []proc.Stat
+		found bool
+		want  string
 	}{
 		"alive":                        {[]proc.Stat{p(20, 10, 20, 20), child}, false, "a"},
 		"recycled":                     {[]proc.Stat{stranger, child}, false, ""},
@@ -121,8 +128,8 @@ func TestClassifier_ARecycledLeaderProvesNothing(t *testing.T) {
 		"recycled, of another keeper":  {[]proc.Stat{stranger, child}, true, ""},
 		"long dead, of another keeper": {[]proc.Stat{child}, true, ""},
 	} {
-		trees := map[string]*scanTree{"a": {id: "a", leader: Leader{PID: 20, Ticks: 20, UID: 5}}}
-		k := newClassifier(c.all, 10, c.everywhere, trees)
+		trees := map[string]*scanTree{"a": {id: "a", leader: Leader{PID: 20, Ticks: 20, UID: 5}, found: c.found}}
+		k := newClassifier(c.all, 10, trees)
 		k.environ = func(int, string) (string, bool) { return "", false }
 		if got := k.classify(21); got != c.want {
 			t.Errorf("%s: of %q, want %q", name, got, c.want)
