@@ -35,6 +35,9 @@ type ClientConfig struct {
 	Exe     string
 	Args    []string
 	Environ []string
+	// Version is the daemon's: a keeper of another one that is found at the start is
+	// asked to leave its instances to a new one.
+	Version string
 	// KeeperStarted is told of each keeper that had to be started; it may be nil.
 	KeeperStarted func(pid int, why string)
 	// Orphan is told of each process that no instance could be told of, and again
@@ -143,6 +146,7 @@ func (c *Client) stop(cancel func()) {
 	c.mu.Unlock()
 	for _, p := range all {
 		p.closeNotify()
+		p.release()
 	}
 	c.tasks.Wait()
 }
@@ -163,9 +167,16 @@ func (c *Client) session(ctx context.Context) error {
 		return fmt.Errorf("the keeper (pid %d, version %s) speaks protocol %d, this roostd %d: stop it with the roostd that started it",
 			hello.GetPid(), hello.GetVersion(), hello.GetProtocol(), Protocol)
 	}
+	if hello.GetVersion() != c.cfg.Version && !c.hasSynced() {
+		return c.replaceKeeper(ctx, hello)
+	}
 	c.mu.Lock()
 	c.hello = hello
 	c.mu.Unlock()
+	exits := &keeperv1.ReportExitsRequest{Exits: c.missedExits()}
+	if _, err := c.rpc.ReportExits(ctx, exits, grpc.WaitForReady(false)); err != nil {
+		return err
+	}
 	watch, err := c.rpc.Watch(ctx, &keeperv1.WatchRequest{}, grpc.WaitForReady(false))
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/roostd/roost/daemon/internal/keeper/proc"
 	"github.com/roostd/roost/daemon/internal/keeper/pump"
 	"github.com/roostd/roost/daemon/internal/keeper/spawn"
 	"github.com/roostd/roost/daemon/internal/keeper/stdoutfile"
@@ -28,9 +29,9 @@ type instance struct {
 	// Set before run starts.
 	tree    tree.Tree
 	limited *tree.Limited
-	child   *spawn.Child // nil where an earlier keeper spawned it
+	leader  *proc.Handle // nil where it had ended before this keeper was there
 	exited  <-chan exit
-	order   spawn.Order // what a probe beside it is run like
+	order   func() (spawn.Order, error) // what a probe beside it is run like
 	pumps   []*pump.Pump
 	copy    *stdoutfile.Copy // nil where none is wanted
 
@@ -50,6 +51,7 @@ type instance struct {
 type exit struct {
 	status  spawn.Status
 	unknown bool
+	told    *keeperv1.Exit // somebody else has seen it
 }
 
 func newInstance(s *server, id string, uid int) *instance {
@@ -159,19 +161,23 @@ func (i *instance) runPumps() <-chan struct{} {
 
 // end records the leader's exit.
 func (i *instance) end(e exit) {
-	oom := i.limited.OOMKilled() && !e.unknown && e.status.Wait.Signaled() && e.status.Wait.Signal() == unix.SIGKILL
-	if i.child != nil {
-		i.child.Handle.Close()
+	if i.leader != nil {
+		i.leader.Close()
 	}
-	i.change(func(r *keeperv1.Record) { r.Exit = exitMessage(e, oom) })
+	m := exitMessage(e)
+	m.Oom = m.Oom || i.limited.OOMKilled() && unix.Signal(m.GetSignal()) == unix.SIGKILL
+	i.change(func(r *keeperv1.Record) { r.Exit = m })
 	close(i.dead)
 }
 
-func exitMessage(e exit, oom bool) *keeperv1.Exit {
-	if e.unknown {
+func exitMessage(e exit) *keeperv1.Exit {
+	switch {
+	case e.told != nil:
+		return proto.CloneOf(e.told)
+	case e.unknown:
 		return &keeperv1.Exit{Unknown: true, Time: timestamppb.Now()}
 	}
-	m := &keeperv1.Exit{Oom: oom, Time: timestamppb.New(e.status.Time)}
+	m := &keeperv1.Exit{Time: timestamppb.New(e.status.Time)}
 	if e.status.Wait.Signaled() {
 		m.Signal = int32(e.status.Wait.Signal())
 	} else {

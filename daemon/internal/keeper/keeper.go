@@ -19,7 +19,7 @@ import (
 )
 
 // Protocol is the version of what keeper and daemon say to each other.
-const Protocol = 1
+const Protocol = 2
 
 // Config says how a keeper works.
 type Config struct {

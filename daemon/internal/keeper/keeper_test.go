@@ -122,7 +122,7 @@ func (f *fixture) connect() (stop func()) {
 	text, _ := json.Marshal(cfg)
 	c, err := NewClient(ClientConfig{
 		StateDir: f.state, RunDir: f.run, Env: map[string]string{"PATH": "/usr/bin:/bin"},
-		Exe: self, Args: []string{"roostd", "keeper"}, Environ: []string{keeperVariable + "=" + string(text)},
+		Version: f.keeper.Version, Exe: self, Args: []string{"roostd", "keeper"}, Environ: []string{keeperVariable + "=" + string(text)},
 		Orphan: f.orphan, StdoutFault: f.fault, Log: hclog.NewNullLogger(),
 	})
 	if err != nil {

@@ -91,6 +91,7 @@ type launching struct {
 	req      *keeperv1.LaunchRequest
 	address  string
 	record   *keeperv1.Record
+	child    *spawn.Child
 	order    spawn.Order
 	appEnds  []*os.File // what the app gets and the keeper must not keep
 }
@@ -118,7 +119,7 @@ func (l *launching) launch() error {
 	if err != nil {
 		return err
 	}
-	i.child = child
+	l.child, i.leader = child, &child.Handle
 	l.record = l.newRecord(begun)
 	// What follows is done while roost-exec is on its way. The record is first: a
 	// keeper that dies now leaves nothing unknown behind.
@@ -137,8 +138,9 @@ func (l *launching) launch() error {
 // settle hands the instance to its goroutine.
 func (l *launching) settle() error {
 	i, s := l.instance, l.server
-	i.order = l.order
-	i.order.Stdout, i.order.Stderr, i.order.Socket = nil, nil, nil
+	order := l.order
+	order.Stdout, order.Stderr, order.Socket = nil, nil, nil
+	i.order = func() (spawn.Order, error) { return order, nil }
 	exited := make(chan exit, 1)
 	i.exited = exited
 	i.record = l.record // written already
@@ -148,7 +150,7 @@ func (l *launching) settle() error {
 	s.tasks.Go(func() { i.run(s.life) })
 	s.tasks.Go(func() {
 		select {
-		case st := <-i.child.Exited:
+		case st := <-l.child.Exited:
 			exited <- exit{status: st}
 		case <-s.life.Done():
 		}
@@ -160,10 +162,10 @@ func (l *launching) newRecord(begun time.Time) *keeperv1.Record {
 	i := l.instance
 	r := &keeperv1.Record{
 		Instance: i.id, App: l.req.GetApp(), Generation: l.req.GetGeneration(),
-		Pid: int32(i.child.PID), StartTicks: i.child.Ticks, BootId: l.server.boot,
+		Pid: int32(l.child.PID), StartTicks: l.child.Ticks, BootId: l.server.boot,
 		Address: l.address, Token: l.req.GetToken(), StartTime: timestamppb.New(begun),
 		Uid: uint32(i.uid), Cgroup: i.tree.Dir(), Annotations: maps.Clone(l.req.GetAnnotations()),
-		Conditions: map[string]string{},
+		Conditions: map[string]string{}, StdoutCopied: l.req.GetStdoutFile().GetPrefix() != "",
 	}
 	if why := l.server.lane.Condition(); why != "" {
 		r.Conditions[app.CondBestEffortStop] = why
@@ -295,11 +297,11 @@ func (l *launching) closeAppEnds() {
 func (l *launching) undo() {
 	i, s := l.instance, l.server
 	l.closeAppEnds()
-	if i.child != nil {
-		_ = i.child.Handle.Signal(unix.SIGKILL) // in no cgroup yet, maybe
-		<-i.child.Exited
-		_ = i.child.Running() // closes its pipe
-		i.child.Handle.Close()
+	if c := l.child; c != nil {
+		_ = c.Handle.Signal(unix.SIGKILL) // in no cgroup yet, maybe
+		<-c.Exited
+		_ = c.Running() // closes its pipe
+		c.Handle.Close()
 	}
 	if i.tree != nil {
 		i.kill(s.life)

@@ -36,17 +36,22 @@ func (s *server) Exec(ctx context.Context, req *keeperv1.ExecRequest) (*keeperv1
 	}
 	var order spawn.Order
 	var secrets string
+	var err error
 	alive := false
 	i.do(ctx, func() {
-		if alive = !isClosed(i.dead) && i.child != nil; alive {
+		if alive = !isClosed(i.dead) && i.leader != nil; alive {
 			i.probes.Add(1) // while clean cannot be waiting yet
-			order, secrets = i.order, i.record.GetAnnotations()[secretsNote]
+			secrets = i.record.GetAnnotations()[secretsNote]
+			order, err = i.order()
 		}
 	})
 	if !alive {
 		return nil, status.Errorf(codes.FailedPrecondition, "instance %s has ended", i.id)
 	}
 	defer i.probes.Done()
+	if err != nil {
+		return nil, status.Errorf(codes.FailedPrecondition, "instance %s: %v", i.id, err)
+	}
 	if timeout := req.GetTimeout().AsDuration(); timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, errProbeTimeout)
@@ -119,7 +124,7 @@ func (s *server) waitProbe(ctx context.Context, i *instance, t tree.Tree, child 
 		_ = child.Handle.Signal(unix.SIGKILL)
 		st = <-child.Exited
 	}
-	resp.Exit = exitMessage(exit{status: st}, false)
+	resp.Exit = exitMessage(exit{status: st})
 	return resp
 }
 

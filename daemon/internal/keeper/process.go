@@ -39,7 +39,8 @@ type Process struct {
 	info   app.ProcessInfo
 	exit   app.Exit
 	notify *notifier
-	fault  string // of the copy of its output, as it was told
+	fault  string   // of the copy of its output, as it was told
+	held   *holding // while it is not gone
 }
 
 func newProcess(c *Client, id app.InstanceID) *Process {
@@ -69,6 +70,9 @@ func (p *Process) launched() bool {
 // apply takes over what the keeper's record says. It never goes back: what has
 // ended stays so.
 func (p *Process) apply(r *keeperv1.Record) {
+	if !r.GetGone() && !p.launched() {
+		p.hold(r)
+	}
 	p.mu.Lock()
 	first := p.info.PID == 0
 	p.info = processInfo(r)
@@ -88,6 +92,7 @@ func (p *Process) apply(r *keeperv1.Record) {
 	p.tellFault(r.GetStdoutFault(), r.GetAnnotations()[toldNote])
 	switch {
 	case gone:
+		p.release()
 		p.closeNotify()
 		p.client.removeRunDir(p.id)
 	case rebind: // of an earlier daemon
@@ -108,6 +113,7 @@ func (p *Process) lose() {
 		close(p.gone)
 	}
 	p.mu.Unlock()
+	p.release()
 	p.closeNotify()
 	p.client.removeRunDir(p.id)
 }

@@ -1,19 +1,25 @@
 package keeper
 
 import (
+	"context"
+	"errors"
+	"os"
 	"path/filepath"
+	"time"
 
-	"github.com/hashicorp/go-hclog"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/roostd/roost/daemon/internal/keeper/proc"
 	"github.com/roostd/roost/daemon/internal/keeper/pump"
+	"github.com/roostd/roost/daemon/internal/keeper/spawn"
 	"github.com/roostd/roost/daemon/internal/keeper/tree"
 	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
 )
 
-// takeOverAll takes over what an earlier keeper left. Its instances are not this
-// keeper's children, so their exits cannot be waited for: those of this boot are
-// killed and their exit called unknown. Those of another boot are history, and
-// nothing is signalled for them: their pids are others' now.
+// takeOverAll takes over what an earlier keeper left. Instances of this boot whose
+// leader lives go on as if nothing had happened; those whose leader has ended are
+// brought to their end. Those of another boot are history, and nothing is signalled
+// for them: their pids are others' now.
 func (s *server) takeOverAll() {
 	records, err := readRecords(s.cfg.StateDir, s.cfg.LogDir)
 	if err != nil {
@@ -41,21 +47,12 @@ func (s *server) takeOver(r *keeperv1.Record) {
 	i.exited = exited
 	past := r.GetBootId() != s.boot || r.GetGone()
 	if past {
-		r.Gone = true
-		if r.GetExit() == nil {
-			r.Exit = exitMessage(exit{unknown: true}, false)
-		}
-		close(i.dead)
+		s.bury(i, r)
+	} else if err := s.adopt(i, r); err != nil {
+		s.cfg.Log.Error("cannot find the processes of an instance", "instance", i.id, "error", err)
 		close(i.gone)
-	} else {
-		leader := tree.Leader{PID: int(r.GetPid()), Ticks: r.GetStartTicks()}
-		if i.tree, err = s.lane.Find(i.id, r.GetCgroup(), leader); err != nil {
-			s.cfg.Log.Error("cannot find the processes of an instance", "instance", i.id, "error", err)
-			close(i.gone)
-			s.drop(i)
-			return
-		}
-		i.pumps = s.reopenOutput(i, r)
+		s.drop(i)
+		return
 	}
 	if err := i.publish(r); err != nil {
 		s.cfg.Log.Error("cannot write a record", "instance", i.id, "error", err)
@@ -63,27 +60,118 @@ func (s *server) takeOver(r *keeperv1.Record) {
 	close(i.published)
 	s.tasks.Go(func() { i.run(s.life) })
 	if !past {
-		s.cfg.Log.Warn("killing an instance of a keeper that died", "instance", i.id, "pid", r.GetPid())
-		s.tasks.Go(func() {
-			i.kill(s.life)
-			s.limiter.Sweep(i.id)
-			exited <- exit{unknown: true}
-		})
+		s.tasks.Go(func() { s.awaitExit(i, r, exited) })
 	}
 }
 
-// reopenOutput opens the FIFOs again, so that what the app wrote since the last
-// keeper's end is saved while the app, which holds them, still lives.
+// bury makes an instance of which nothing can be left one that is gone.
+func (s *server) bury(i *instance, r *keeperv1.Record) {
+	r.Gone = true
+	if r.GetExit() == nil {
+		r.Exit = exitMessage(exit{unknown: true})
+	}
+	close(i.dead)
+	close(i.gone)
+}
+
+// adopt finds an instance's processes, limits and output again. Its leader may have
+// ended meanwhile; what it left behind is the tree's all the same.
+func (s *server) adopt(i *instance, r *keeperv1.Record) error {
+	leader := tree.Leader{PID: int(r.GetPid()), Ticks: r.GetStartTicks(), UID: int(r.GetUid())}
+	found, err := s.lane.Find(i.id, r.GetCgroup(), leader)
+	if err != nil {
+		return err
+	}
+	i.tree = found
+	i.limited = s.limiter.Find(i.id, found)
+	i.pumps = s.reopenOutput(i, r)
+	if r.GetStdoutCopied() && r.GetStdoutFault() == "" {
+		// How far it had come only the keeper knew that is gone.
+		r.StdoutFault = "the copy ends where the keeper that made it has ended; roostctl logs has the rest"
+	}
+	i.order = func() (spawn.Order, error) { return spawn.OrderOf(leader.PID, leader.Ticks) }
+	handle, err := proc.Open(leader.PID, leader.Ticks)
+	switch {
+	case err == nil:
+		i.leader = &handle
+		s.cfg.Log.Info("took over an instance", "instance", i.id, "pid", leader.PID)
+	case errors.Is(err, os.ErrNotExist):
+		s.cfg.Log.Info("an instance ended while there was no keeper", "instance", i.id, "pid", leader.PID)
+	default:
+		return err
+	}
+	return nil
+}
+
+// awaitExit waits until the leader of an adopted instance has ended, and tells how.
+func (s *server) awaitExit(i *instance, r *keeperv1.Record, exited chan<- exit) {
+	if i.leader == nil {
+		exited <- s.missedExit(i.id, r)
+		return
+	}
+	if err := i.leader.Wait(s.life); err != nil {
+		if s.life.Err() == nil {
+			s.cfg.Log.Error("cannot wait for an instance", "instance", i.id, "error", err)
+		}
+		return
+	}
+	ws, ok := i.leader.Status(int(r.GetPid()), r.GetStartTicks())
+	exited <- exit{unknown: !ok, status: spawn.Status{Wait: ws, Time: time.Now()}}
+}
+
+// reportPatience is how long a keeper waits for the daemon to tell what it saw while
+// there was none.
+const reportPatience = 5 * time.Second
+
+// missedExit is how a leader ended while there was no keeper: an earlier one may
+// have written it down, and the daemon may have seen it.
+func (s *server) missedExit(id string, r *keeperv1.Record) exit {
+	if r.GetExit() != nil {
+		return exit{told: r.GetExit()}
+	}
+	patience := time.NewTimer(reportPatience)
+	defer patience.Stop()
+	select {
+	case <-s.reported:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if e := s.reports[id]; e != nil {
+			return exit{told: e}
+		}
+	case <-patience.C:
+	case <-s.life.Done():
+	}
+	return exit{unknown: true}
+}
+
+// ReportExits takes the exits that the daemon knows of.
+func (s *server) ReportExits(_ context.Context, req *keeperv1.ReportExitsRequest) (*keeperv1.ReportExitsResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !isClosed(s.reported) {
+		s.reports = req.GetExits()
+		for _, e := range s.reports {
+			if e.GetTime() == nil {
+				e.Time = timestamppb.Now()
+			}
+		}
+		close(s.reported)
+	}
+	return &keeperv1.ReportExitsResponse{}, nil
+}
+
+// reopenOutput opens the FIFOs again. What the app has written since the last
+// keeper's end is in them while the app or a daemon holds them open.
 func (s *server) reopenOutput(i *instance, r *keeperv1.Record) []*pump.Pump {
 	var pumps []*pump.Pump
-	for _, stream := range []string{"stdout", "stderr"} {
+	for _, stream := range streams {
 		files := pump.Files{Dir: filepath.Join(s.cfg.LogDir, r.GetApp(), i.id), Stream: stream, GID: s.logGID}
-		p, err := pump.Open(s.poller, filepath.Join(i.dir, stream), files, hclog.NewNullLogger())
+		p, err := pump.Open(s.poller, filepath.Join(i.dir, stream), files, s.cfg.Log.With("instance", i.id))
 		if err == nil {
 			err = p.Create()
 		}
 		if err != nil {
-			s.cfg.Log.Warn("cannot save the last output", "instance", i.id, "stream", stream, "error", err)
+			s.cfg.Log.Warn("cannot save the output", "instance", i.id, "stream", stream, "error", err)
 			continue
 		}
 		pumps = append(pumps, p)

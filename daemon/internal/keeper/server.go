@@ -43,9 +43,14 @@ type server struct {
 	changed chan struct{}                     // one slot: an instance or a client came or went
 	life    context.Context                   // ends when the keeper does: of what belongs to an instance
 
+	reported chan struct{} // closed once the daemon has told the exits that it saw
+	leaving  chan struct{} // closed when the instances are to be left to the next keeper
+	leave    sync.Once     // closes leaving
+
 	mu        sync.Mutex
 	instances map[string]*instance
-	ending    bool // no new instances
+	reports   map[string]*keeperv1.Exit // that the daemon saw, by instance
+	ending    bool                      // no new instances
 	clients   int
 	swept     time.Time      // when what was forgotten was last looked through
 	tasks     sync.WaitGroup // one an instance
@@ -111,6 +116,8 @@ func newServer(cfg Config) (*server, error) {
 		records:   watch.NewHub[string, *keeperv1.Record](),
 		orphans:   watch.NewHub[int, *keeperv1.Orphan](),
 		changed:   make(chan struct{}, 1),
+		reported:  make(chan struct{}),
+		leaving:   make(chan struct{}),
 		instances: map[string]*instance{},
 	}, nil
 }
@@ -203,6 +210,8 @@ func (s *server) waitForEnd(ctx, life context.Context) {
 		}
 		select {
 		case <-life.Done():
+			return
+		case <-s.leaving:
 			return
 		case <-asked:
 			asked = nil

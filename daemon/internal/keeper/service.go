@@ -100,13 +100,11 @@ func (s *server) Signal(ctx context.Context, req *keeperv1.SignalRequest) (*keep
 		return nil, notFound(req.GetInstance())
 	}
 	var err error
-	if i.child != nil {
-		i.do(ctx, func() {
-			if !isClosed(i.dead) {
-				err = i.child.Handle.Signal(unix.Signal(req.GetSignal()))
-			}
-		})
-	}
+	i.do(ctx, func() {
+		if !isClosed(i.dead) && i.leader != nil {
+			err = i.leader.Signal(unix.Signal(req.GetSignal()))
+		}
+	})
 	if err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "signal %d: %v", req.GetSignal(), err)
 	}
@@ -233,13 +231,16 @@ func (s *server) Owner(_ context.Context, req *keeperv1.OwnerRequest) (*keeperv1
 	return &keeperv1.OwnerResponse{Instance: id}, nil
 }
 
-// Shutdown ends the keeper. With kill it answers when no instance is left,
-// without it the keeper ends when the last one has.
+// Shutdown ends the keeper. With kill it answers when no instance is left, with
+// leave it ends at once; with neither, when the last instance has ended.
 func (s *server) Shutdown(ctx context.Context, req *keeperv1.ShutdownRequest) (*keeperv1.ShutdownResponse, error) {
 	s.mu.Lock()
 	s.ending = true // waitForEnd is woken below: an answer is to be sent first
 	s.mu.Unlock()
 	defer s.wake()
+	if req.GetLeave() {
+		s.leave.Do(func() { close(s.leaving) })
+	}
 	if !req.GetKill() {
 		return &keeperv1.ShutdownResponse{}, nil
 	}

@@ -25,6 +25,16 @@ func runApp(name string) (code int) {
 		fmt.Fprint(os.Stderr, strings.ToUpper(arg))
 	case "sleep":
 		forever()
+	case "term": // term:CODE:TEXT: on SIGTERM it writes TEXT to both streams and exits
+		code, text, _ := strings.Cut(arg, ":")
+		term := make(chan os.Signal, 1)
+		signal.Notify(term, syscall.SIGTERM)
+		fmt.Fprintln(os.Stdout, "started")
+		<-term
+		fmt.Fprint(os.Stdout, text)
+		fmt.Fprint(os.Stderr, strings.ToUpper(text))
+		n, _ := strconv.Atoi(code)
+		return n
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM, syscall.SIGHUP)
 		forever()

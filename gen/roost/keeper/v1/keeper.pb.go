@@ -142,6 +142,89 @@ func (x *HelloResponse) GetAbilities() map[string]string {
 	return nil
 }
 
+// ReportExitsRequest holds the exits that the daemon knows of.
+type ReportExitsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Exits by instance id.
+	Exits         map[string]*Exit `protobuf:"bytes,1,rep,name=exits,proto3" json:"exits,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportExitsRequest) Reset() {
+	*x = ReportExitsRequest{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportExitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportExitsRequest) ProtoMessage() {}
+
+func (x *ReportExitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportExitsRequest.ProtoReflect.Descriptor instead.
+func (*ReportExitsRequest) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ReportExitsRequest) GetExits() map[string]*Exit {
+	if x != nil {
+		return x.Exits
+	}
+	return nil
+}
+
+// ReportExitsResponse is empty.
+type ReportExitsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportExitsResponse) Reset() {
+	*x = ReportExitsResponse{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportExitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportExitsResponse) ProtoMessage() {}
+
+func (x *ReportExitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportExitsResponse.ProtoReflect.Descriptor instead.
+func (*ReportExitsResponse) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{3}
+}
+
 // Credential is who a process runs as.
 type Credential struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -159,7 +242,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[2]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -171,7 +254,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[2]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -184,7 +267,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{2}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Credential) GetSet() bool {
@@ -261,7 +344,7 @@ type LaunchRequest struct {
 
 func (x *LaunchRequest) Reset() {
 	*x = LaunchRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[3]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -273,7 +356,7 @@ func (x *LaunchRequest) String() string {
 func (*LaunchRequest) ProtoMessage() {}
 
 func (x *LaunchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[3]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -286,7 +369,7 @@ func (x *LaunchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchRequest.ProtoReflect.Descriptor instead.
 func (*LaunchRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{3}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *LaunchRequest) GetInstance() string {
@@ -430,7 +513,7 @@ type StdoutFile struct {
 
 func (x *StdoutFile) Reset() {
 	*x = StdoutFile{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[4]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -442,7 +525,7 @@ func (x *StdoutFile) String() string {
 func (*StdoutFile) ProtoMessage() {}
 
 func (x *StdoutFile) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[4]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -455,7 +538,7 @@ func (x *StdoutFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StdoutFile.ProtoReflect.Descriptor instead.
 func (*StdoutFile) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{4}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StdoutFile) GetPrefix() string {
@@ -492,7 +575,7 @@ type LaunchResponse struct {
 
 func (x *LaunchResponse) Reset() {
 	*x = LaunchResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[5]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -504,7 +587,7 @@ func (x *LaunchResponse) String() string {
 func (*LaunchResponse) ProtoMessage() {}
 
 func (x *LaunchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[5]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -517,7 +600,7 @@ func (x *LaunchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchResponse.ProtoReflect.Descriptor instead.
 func (*LaunchResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{5}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LaunchResponse) GetRecord() *Record {
@@ -550,7 +633,7 @@ type LaunchFailure struct {
 
 func (x *LaunchFailure) Reset() {
 	*x = LaunchFailure{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[6]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +645,7 @@ func (x *LaunchFailure) String() string {
 func (*LaunchFailure) ProtoMessage() {}
 
 func (x *LaunchFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[6]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +658,7 @@ func (x *LaunchFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchFailure.ProtoReflect.Descriptor instead.
 func (*LaunchFailure) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{6}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LaunchFailure) GetStep() string {
@@ -633,14 +716,16 @@ type Record struct {
 	// Gone is set once no process of it is left.
 	Gone bool `protobuf:"varint,15,opt,name=gone,proto3" json:"gone,omitempty"`
 	// StdoutFault is why the copy of its output is not complete; empty where it is.
-	StdoutFault   string `protobuf:"bytes,16,opt,name=stdout_fault,json=stdoutFault,proto3" json:"stdout_fault,omitempty"`
+	StdoutFault string `protobuf:"bytes,16,opt,name=stdout_fault,json=stdoutFault,proto3" json:"stdout_fault,omitempty"`
+	// StdoutCopied tells that its output is copied to files of its user.
+	StdoutCopied  bool `protobuf:"varint,17,opt,name=stdout_copied,json=stdoutCopied,proto3" json:"stdout_copied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[7]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -652,7 +737,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[7]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -665,7 +750,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{7}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Record) GetInstance() string {
@@ -780,6 +865,13 @@ func (x *Record) GetStdoutFault() string {
 	return ""
 }
 
+func (x *Record) GetStdoutCopied() bool {
+	if x != nil {
+		return x.StdoutCopied
+	}
+	return false
+}
+
 // Exit is how a leader ended.
 type Exit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -799,7 +891,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[8]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +903,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[8]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +916,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{8}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Exit) GetCode() int32 {
@@ -871,7 +963,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[9]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +975,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[9]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +988,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{9}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{11}
 }
 
 // ListResponse holds every record.
@@ -910,7 +1002,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[10]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -922,7 +1014,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[10]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -935,7 +1027,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{10}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListResponse) GetRecords() []*Record {
@@ -954,7 +1046,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[11]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +1058,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[11]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -979,7 +1071,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{11}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{13}
 }
 
 // WatchResponse is a changed record.
@@ -997,7 +1089,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +1101,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +1114,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{12}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchResponse) GetRecord() *Record {
@@ -1062,7 +1154,7 @@ type Orphan struct {
 
 func (x *Orphan) Reset() {
 	*x = Orphan{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1166,7 @@ func (x *Orphan) String() string {
 func (*Orphan) ProtoMessage() {}
 
 func (x *Orphan) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1179,7 @@ func (x *Orphan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Orphan.ProtoReflect.Descriptor instead.
 func (*Orphan) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{13}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Orphan) GetPid() int32 {
@@ -1124,7 +1216,7 @@ type SignalRequest struct {
 
 func (x *SignalRequest) Reset() {
 	*x = SignalRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1136,7 +1228,7 @@ func (x *SignalRequest) String() string {
 func (*SignalRequest) ProtoMessage() {}
 
 func (x *SignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1149,7 +1241,7 @@ func (x *SignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
 func (*SignalRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{14}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SignalRequest) GetInstance() string {
@@ -1175,7 +1267,7 @@ type SignalResponse struct {
 
 func (x *SignalResponse) Reset() {
 	*x = SignalResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1187,7 +1279,7 @@ func (x *SignalResponse) String() string {
 func (*SignalResponse) ProtoMessage() {}
 
 func (x *SignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1200,7 +1292,7 @@ func (x *SignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalResponse.ProtoReflect.Descriptor instead.
 func (*SignalResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{15}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{17}
 }
 
 // KillRequest names an instance.
@@ -1214,7 +1306,7 @@ type KillRequest struct {
 
 func (x *KillRequest) Reset() {
 	*x = KillRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1226,7 +1318,7 @@ func (x *KillRequest) String() string {
 func (*KillRequest) ProtoMessage() {}
 
 func (x *KillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1239,7 +1331,7 @@ func (x *KillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRequest.ProtoReflect.Descriptor instead.
 func (*KillRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{16}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *KillRequest) GetInstance() string {
@@ -1258,7 +1350,7 @@ type KillResponse struct {
 
 func (x *KillResponse) Reset() {
 	*x = KillResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1362,7 @@ func (x *KillResponse) String() string {
 func (*KillResponse) ProtoMessage() {}
 
 func (x *KillResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1375,7 @@ func (x *KillResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillResponse.ProtoReflect.Descriptor instead.
 func (*KillResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{17}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{19}
 }
 
 // ForgetRequest names an ended instance.
@@ -1297,7 +1389,7 @@ type ForgetRequest struct {
 
 func (x *ForgetRequest) Reset() {
 	*x = ForgetRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1309,7 +1401,7 @@ func (x *ForgetRequest) String() string {
 func (*ForgetRequest) ProtoMessage() {}
 
 func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1322,7 +1414,7 @@ func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetRequest.ProtoReflect.Descriptor instead.
 func (*ForgetRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{18}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ForgetRequest) GetInstance() string {
@@ -1341,7 +1433,7 @@ type ForgetResponse struct {
 
 func (x *ForgetResponse) Reset() {
 	*x = ForgetResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1445,7 @@ func (x *ForgetResponse) String() string {
 func (*ForgetResponse) ProtoMessage() {}
 
 func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1458,7 @@ func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetResponse.ProtoReflect.Descriptor instead.
 func (*ForgetResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{19}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{21}
 }
 
 // AnnotateRequest names an instance and what to add.
@@ -1382,7 +1474,7 @@ type AnnotateRequest struct {
 
 func (x *AnnotateRequest) Reset() {
 	*x = AnnotateRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1394,7 +1486,7 @@ func (x *AnnotateRequest) String() string {
 func (*AnnotateRequest) ProtoMessage() {}
 
 func (x *AnnotateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1407,7 +1499,7 @@ func (x *AnnotateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnotateRequest.ProtoReflect.Descriptor instead.
 func (*AnnotateRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{20}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AnnotateRequest) GetInstance() string {
@@ -1433,7 +1525,7 @@ type AnnotateResponse struct {
 
 func (x *AnnotateResponse) Reset() {
 	*x = AnnotateResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1445,7 +1537,7 @@ func (x *AnnotateResponse) String() string {
 func (*AnnotateResponse) ProtoMessage() {}
 
 func (x *AnnotateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1458,7 +1550,7 @@ func (x *AnnotateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnotateResponse.ProtoReflect.Descriptor instead.
 func (*AnnotateResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{21}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{23}
 }
 
 // MembersRequest names an instance.
@@ -1472,7 +1564,7 @@ type MembersRequest struct {
 
 func (x *MembersRequest) Reset() {
 	*x = MembersRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1576,7 @@ func (x *MembersRequest) String() string {
 func (*MembersRequest) ProtoMessage() {}
 
 func (x *MembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1589,7 @@ func (x *MembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersRequest.ProtoReflect.Descriptor instead.
 func (*MembersRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{22}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *MembersRequest) GetInstance() string {
@@ -1518,7 +1610,7 @@ type MembersResponse struct {
 
 func (x *MembersResponse) Reset() {
 	*x = MembersResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1530,7 +1622,7 @@ func (x *MembersResponse) String() string {
 func (*MembersResponse) ProtoMessage() {}
 
 func (x *MembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1543,7 +1635,7 @@ func (x *MembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersResponse.ProtoReflect.Descriptor instead.
 func (*MembersResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{23}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *MembersResponse) GetPids() []int32 {
@@ -1567,7 +1659,7 @@ type MemoryRequest struct {
 
 func (x *MemoryRequest) Reset() {
 	*x = MemoryRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +1671,7 @@ func (x *MemoryRequest) String() string {
 func (*MemoryRequest) ProtoMessage() {}
 
 func (x *MemoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +1684,7 @@ func (x *MemoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryRequest.ProtoReflect.Descriptor instead.
 func (*MemoryRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{24}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *MemoryRequest) GetInstance() string {
@@ -1621,7 +1713,7 @@ type MemoryResponse struct {
 
 func (x *MemoryResponse) Reset() {
 	*x = MemoryResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1633,7 +1725,7 @@ func (x *MemoryResponse) String() string {
 func (*MemoryResponse) ProtoMessage() {}
 
 func (x *MemoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1646,7 +1738,7 @@ func (x *MemoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryResponse.ProtoReflect.Descriptor instead.
 func (*MemoryResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{25}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *MemoryResponse) GetBytes() int64 {
@@ -1667,7 +1759,7 @@ type OwnerRequest struct {
 
 func (x *OwnerRequest) Reset() {
 	*x = OwnerRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1679,7 +1771,7 @@ func (x *OwnerRequest) String() string {
 func (*OwnerRequest) ProtoMessage() {}
 
 func (x *OwnerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1692,7 +1784,7 @@ func (x *OwnerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerRequest.ProtoReflect.Descriptor instead.
 func (*OwnerRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{26}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *OwnerRequest) GetPid() int32 {
@@ -1713,7 +1805,7 @@ type OwnerResponse struct {
 
 func (x *OwnerResponse) Reset() {
 	*x = OwnerResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1817,7 @@ func (x *OwnerResponse) String() string {
 func (*OwnerResponse) ProtoMessage() {}
 
 func (x *OwnerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1830,7 @@ func (x *OwnerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerResponse.ProtoReflect.Descriptor instead.
 func (*OwnerResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{27}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *OwnerResponse) GetInstance() string {
@@ -1773,7 +1865,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +1877,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +1890,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{28}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExecRequest) GetInstance() string {
@@ -1874,7 +1966,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1886,7 +1978,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1899,7 +1991,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{29}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExecResponse) GetExit() *Exit {
@@ -1934,14 +2026,16 @@ func (x *ExecResponse) GetFailure() *LaunchFailure {
 type ShutdownRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Kill ends what still runs.
-	Kill          bool `protobuf:"varint,1,opt,name=kill,proto3" json:"kill,omitempty"`
+	Kill bool `protobuf:"varint,1,opt,name=kill,proto3" json:"kill,omitempty"`
+	// Leave ends the keeper at once and leaves every instance to the next one.
+	Leave         bool `protobuf:"varint,2,opt,name=leave,proto3" json:"leave,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[30]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1953,7 +2047,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[30]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1966,12 +2060,19 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{30}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ShutdownRequest) GetKill() bool {
 	if x != nil {
 		return x.Kill
+	}
+	return false
+}
+
+func (x *ShutdownRequest) GetLeave() bool {
+	if x != nil {
+		return x.Leave
 	}
 	return false
 }
@@ -1985,7 +2086,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[31]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1997,7 +2098,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[31]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2010,7 +2111,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{31}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{33}
 }
 
 var File_roost_keeper_v1_keeper_proto protoreflect.FileDescriptor
@@ -2027,7 +2128,14 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\tabilities\x18\x05 \x03(\v2-.roost.keeper.v1.HelloResponse.AbilitiesEntryR\tabilities\x1a<\n" +
 	"\x0eAbilitiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Z\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xab\x01\n" +
+	"\x12ReportExitsRequest\x12D\n" +
+	"\x05exits\x18\x01 \x03(\v2..roost.keeper.v1.ReportExitsRequest.ExitsEntryR\x05exits\x1aO\n" +
+	"\n" +
+	"ExitsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12+\n" +
+	"\x05value\x18\x02 \x01(\v2\x15.roost.keeper.v1.ExitR\x05value:\x028\x01\"\x15\n" +
+	"\x13ReportExitsResponse\"Z\n" +
 	"\n" +
 	"Credential\x12\x10\n" +
 	"\x03set\x18\x01 \x01(\bR\x03set\x12\x10\n" +
@@ -2074,7 +2182,7 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\rLaunchFailure\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
 	"\x05errno\x18\x02 \x01(\x05R\x05errno\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xad\x05\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xd2\x05\n" +
 	"\x06Record\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\tR\x03app\x12\x1e\n" +
@@ -2098,7 +2206,8 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"conditions\x12)\n" +
 	"\x04exit\x18\x0e \x01(\v2\x15.roost.keeper.v1.ExitR\x04exit\x12\x12\n" +
 	"\x04gone\x18\x0f \x01(\bR\x04gone\x12!\n" +
-	"\fstdout_fault\x18\x10 \x01(\tR\vstdoutFault\x1a>\n" +
+	"\fstdout_fault\x18\x10 \x01(\tR\vstdoutFault\x12#\n" +
+	"\rstdout_copied\x18\x11 \x01(\bR\fstdoutCopied\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a=\n" +
@@ -2168,12 +2277,14 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\x04exit\x18\x01 \x01(\v2\x15.roost.keeper.v1.ExitR\x04exit\x12\x1b\n" +
 	"\ttimed_out\x18\x02 \x01(\bR\btimedOut\x12\x16\n" +
 	"\x06output\x18\x03 \x01(\fR\x06output\x128\n" +
-	"\afailure\x18\x04 \x01(\v2\x1e.roost.keeper.v1.LaunchFailureR\afailure\"%\n" +
+	"\afailure\x18\x04 \x01(\v2\x1e.roost.keeper.v1.LaunchFailureR\afailure\";\n" +
 	"\x0fShutdownRequest\x12\x12\n" +
-	"\x04kill\x18\x01 \x01(\bR\x04kill\"\x12\n" +
-	"\x10ShutdownResponse2\xd4\a\n" +
+	"\x04kill\x18\x01 \x01(\bR\x04kill\x12\x14\n" +
+	"\x05leave\x18\x02 \x01(\bR\x05leave\"\x12\n" +
+	"\x10ShutdownResponse2\xae\b\n" +
 	"\rKeeperService\x12F\n" +
-	"\x05Hello\x12\x1d.roost.keeper.v1.HelloRequest\x1a\x1e.roost.keeper.v1.HelloResponse\x12I\n" +
+	"\x05Hello\x12\x1d.roost.keeper.v1.HelloRequest\x1a\x1e.roost.keeper.v1.HelloResponse\x12X\n" +
+	"\vReportExits\x12#.roost.keeper.v1.ReportExitsRequest\x1a$.roost.keeper.v1.ReportExitsResponse\x12I\n" +
 	"\x06Launch\x12\x1e.roost.keeper.v1.LaunchRequest\x1a\x1f.roost.keeper.v1.LaunchResponse\x12C\n" +
 	"\x04List\x12\x1c.roost.keeper.v1.ListRequest\x1a\x1d.roost.keeper.v1.ListResponse\x12H\n" +
 	"\x05Watch\x12\x1d.roost.keeper.v1.WatchRequest\x1a\x1e.roost.keeper.v1.WatchResponse0\x01\x12I\n" +
@@ -2199,99 +2310,106 @@ func file_roost_keeper_v1_keeper_proto_rawDescGZIP() []byte {
 	return file_roost_keeper_v1_keeper_proto_rawDescData
 }
 
-var file_roost_keeper_v1_keeper_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_roost_keeper_v1_keeper_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_roost_keeper_v1_keeper_proto_goTypes = []any{
 	(*HelloRequest)(nil),          // 0: roost.keeper.v1.HelloRequest
 	(*HelloResponse)(nil),         // 1: roost.keeper.v1.HelloResponse
-	(*Credential)(nil),            // 2: roost.keeper.v1.Credential
-	(*LaunchRequest)(nil),         // 3: roost.keeper.v1.LaunchRequest
-	(*StdoutFile)(nil),            // 4: roost.keeper.v1.StdoutFile
-	(*LaunchResponse)(nil),        // 5: roost.keeper.v1.LaunchResponse
-	(*LaunchFailure)(nil),         // 6: roost.keeper.v1.LaunchFailure
-	(*Record)(nil),                // 7: roost.keeper.v1.Record
-	(*Exit)(nil),                  // 8: roost.keeper.v1.Exit
-	(*ListRequest)(nil),           // 9: roost.keeper.v1.ListRequest
-	(*ListResponse)(nil),          // 10: roost.keeper.v1.ListResponse
-	(*WatchRequest)(nil),          // 11: roost.keeper.v1.WatchRequest
-	(*WatchResponse)(nil),         // 12: roost.keeper.v1.WatchResponse
-	(*Orphan)(nil),                // 13: roost.keeper.v1.Orphan
-	(*SignalRequest)(nil),         // 14: roost.keeper.v1.SignalRequest
-	(*SignalResponse)(nil),        // 15: roost.keeper.v1.SignalResponse
-	(*KillRequest)(nil),           // 16: roost.keeper.v1.KillRequest
-	(*KillResponse)(nil),          // 17: roost.keeper.v1.KillResponse
-	(*ForgetRequest)(nil),         // 18: roost.keeper.v1.ForgetRequest
-	(*ForgetResponse)(nil),        // 19: roost.keeper.v1.ForgetResponse
-	(*AnnotateRequest)(nil),       // 20: roost.keeper.v1.AnnotateRequest
-	(*AnnotateResponse)(nil),      // 21: roost.keeper.v1.AnnotateResponse
-	(*MembersRequest)(nil),        // 22: roost.keeper.v1.MembersRequest
-	(*MembersResponse)(nil),       // 23: roost.keeper.v1.MembersResponse
-	(*MemoryRequest)(nil),         // 24: roost.keeper.v1.MemoryRequest
-	(*MemoryResponse)(nil),        // 25: roost.keeper.v1.MemoryResponse
-	(*OwnerRequest)(nil),          // 26: roost.keeper.v1.OwnerRequest
-	(*OwnerResponse)(nil),         // 27: roost.keeper.v1.OwnerResponse
-	(*ExecRequest)(nil),           // 28: roost.keeper.v1.ExecRequest
-	(*ExecResponse)(nil),          // 29: roost.keeper.v1.ExecResponse
-	(*ShutdownRequest)(nil),       // 30: roost.keeper.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),      // 31: roost.keeper.v1.ShutdownResponse
-	nil,                           // 32: roost.keeper.v1.HelloResponse.AbilitiesEntry
-	nil,                           // 33: roost.keeper.v1.LaunchRequest.AnnotationsEntry
-	nil,                           // 34: roost.keeper.v1.Record.AnnotationsEntry
-	nil,                           // 35: roost.keeper.v1.Record.ConditionsEntry
-	nil,                           // 36: roost.keeper.v1.AnnotateRequest.AnnotationsEntry
-	(*timestamppb.Timestamp)(nil), // 37: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 38: google.protobuf.Duration
+	(*ReportExitsRequest)(nil),    // 2: roost.keeper.v1.ReportExitsRequest
+	(*ReportExitsResponse)(nil),   // 3: roost.keeper.v1.ReportExitsResponse
+	(*Credential)(nil),            // 4: roost.keeper.v1.Credential
+	(*LaunchRequest)(nil),         // 5: roost.keeper.v1.LaunchRequest
+	(*StdoutFile)(nil),            // 6: roost.keeper.v1.StdoutFile
+	(*LaunchResponse)(nil),        // 7: roost.keeper.v1.LaunchResponse
+	(*LaunchFailure)(nil),         // 8: roost.keeper.v1.LaunchFailure
+	(*Record)(nil),                // 9: roost.keeper.v1.Record
+	(*Exit)(nil),                  // 10: roost.keeper.v1.Exit
+	(*ListRequest)(nil),           // 11: roost.keeper.v1.ListRequest
+	(*ListResponse)(nil),          // 12: roost.keeper.v1.ListResponse
+	(*WatchRequest)(nil),          // 13: roost.keeper.v1.WatchRequest
+	(*WatchResponse)(nil),         // 14: roost.keeper.v1.WatchResponse
+	(*Orphan)(nil),                // 15: roost.keeper.v1.Orphan
+	(*SignalRequest)(nil),         // 16: roost.keeper.v1.SignalRequest
+	(*SignalResponse)(nil),        // 17: roost.keeper.v1.SignalResponse
+	(*KillRequest)(nil),           // 18: roost.keeper.v1.KillRequest
+	(*KillResponse)(nil),          // 19: roost.keeper.v1.KillResponse
+	(*ForgetRequest)(nil),         // 20: roost.keeper.v1.ForgetRequest
+	(*ForgetResponse)(nil),        // 21: roost.keeper.v1.ForgetResponse
+	(*AnnotateRequest)(nil),       // 22: roost.keeper.v1.AnnotateRequest
+	(*AnnotateResponse)(nil),      // 23: roost.keeper.v1.AnnotateResponse
+	(*MembersRequest)(nil),        // 24: roost.keeper.v1.MembersRequest
+	(*MembersResponse)(nil),       // 25: roost.keeper.v1.MembersResponse
+	(*MemoryRequest)(nil),         // 26: roost.keeper.v1.MemoryRequest
+	(*MemoryResponse)(nil),        // 27: roost.keeper.v1.MemoryResponse
+	(*OwnerRequest)(nil),          // 28: roost.keeper.v1.OwnerRequest
+	(*OwnerResponse)(nil),         // 29: roost.keeper.v1.OwnerResponse
+	(*ExecRequest)(nil),           // 30: roost.keeper.v1.ExecRequest
+	(*ExecResponse)(nil),          // 31: roost.keeper.v1.ExecResponse
+	(*ShutdownRequest)(nil),       // 32: roost.keeper.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),      // 33: roost.keeper.v1.ShutdownResponse
+	nil,                           // 34: roost.keeper.v1.HelloResponse.AbilitiesEntry
+	nil,                           // 35: roost.keeper.v1.ReportExitsRequest.ExitsEntry
+	nil,                           // 36: roost.keeper.v1.LaunchRequest.AnnotationsEntry
+	nil,                           // 37: roost.keeper.v1.Record.AnnotationsEntry
+	nil,                           // 38: roost.keeper.v1.Record.ConditionsEntry
+	nil,                           // 39: roost.keeper.v1.AnnotateRequest.AnnotationsEntry
+	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 41: google.protobuf.Duration
 }
 var file_roost_keeper_v1_keeper_proto_depIdxs = []int32{
-	32, // 0: roost.keeper.v1.HelloResponse.abilities:type_name -> roost.keeper.v1.HelloResponse.AbilitiesEntry
-	2,  // 1: roost.keeper.v1.LaunchRequest.credential:type_name -> roost.keeper.v1.Credential
-	33, // 2: roost.keeper.v1.LaunchRequest.annotations:type_name -> roost.keeper.v1.LaunchRequest.AnnotationsEntry
-	4,  // 3: roost.keeper.v1.LaunchRequest.stdout_file:type_name -> roost.keeper.v1.StdoutFile
-	7,  // 4: roost.keeper.v1.LaunchResponse.record:type_name -> roost.keeper.v1.Record
-	6,  // 5: roost.keeper.v1.LaunchResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
-	37, // 6: roost.keeper.v1.Record.start_time:type_name -> google.protobuf.Timestamp
-	34, // 7: roost.keeper.v1.Record.annotations:type_name -> roost.keeper.v1.Record.AnnotationsEntry
-	35, // 8: roost.keeper.v1.Record.conditions:type_name -> roost.keeper.v1.Record.ConditionsEntry
-	8,  // 9: roost.keeper.v1.Record.exit:type_name -> roost.keeper.v1.Exit
-	37, // 10: roost.keeper.v1.Exit.time:type_name -> google.protobuf.Timestamp
-	7,  // 11: roost.keeper.v1.ListResponse.records:type_name -> roost.keeper.v1.Record
-	7,  // 12: roost.keeper.v1.WatchResponse.record:type_name -> roost.keeper.v1.Record
-	13, // 13: roost.keeper.v1.WatchResponse.orphan:type_name -> roost.keeper.v1.Orphan
-	36, // 14: roost.keeper.v1.AnnotateRequest.annotations:type_name -> roost.keeper.v1.AnnotateRequest.AnnotationsEntry
-	2,  // 15: roost.keeper.v1.ExecRequest.credential:type_name -> roost.keeper.v1.Credential
-	38, // 16: roost.keeper.v1.ExecRequest.timeout:type_name -> google.protobuf.Duration
-	8,  // 17: roost.keeper.v1.ExecResponse.exit:type_name -> roost.keeper.v1.Exit
-	6,  // 18: roost.keeper.v1.ExecResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
-	0,  // 19: roost.keeper.v1.KeeperService.Hello:input_type -> roost.keeper.v1.HelloRequest
-	3,  // 20: roost.keeper.v1.KeeperService.Launch:input_type -> roost.keeper.v1.LaunchRequest
-	9,  // 21: roost.keeper.v1.KeeperService.List:input_type -> roost.keeper.v1.ListRequest
-	11, // 22: roost.keeper.v1.KeeperService.Watch:input_type -> roost.keeper.v1.WatchRequest
-	14, // 23: roost.keeper.v1.KeeperService.Signal:input_type -> roost.keeper.v1.SignalRequest
-	16, // 24: roost.keeper.v1.KeeperService.Kill:input_type -> roost.keeper.v1.KillRequest
-	18, // 25: roost.keeper.v1.KeeperService.Forget:input_type -> roost.keeper.v1.ForgetRequest
-	20, // 26: roost.keeper.v1.KeeperService.Annotate:input_type -> roost.keeper.v1.AnnotateRequest
-	22, // 27: roost.keeper.v1.KeeperService.Members:input_type -> roost.keeper.v1.MembersRequest
-	24, // 28: roost.keeper.v1.KeeperService.Memory:input_type -> roost.keeper.v1.MemoryRequest
-	26, // 29: roost.keeper.v1.KeeperService.Owner:input_type -> roost.keeper.v1.OwnerRequest
-	28, // 30: roost.keeper.v1.KeeperService.Exec:input_type -> roost.keeper.v1.ExecRequest
-	30, // 31: roost.keeper.v1.KeeperService.Shutdown:input_type -> roost.keeper.v1.ShutdownRequest
-	1,  // 32: roost.keeper.v1.KeeperService.Hello:output_type -> roost.keeper.v1.HelloResponse
-	5,  // 33: roost.keeper.v1.KeeperService.Launch:output_type -> roost.keeper.v1.LaunchResponse
-	10, // 34: roost.keeper.v1.KeeperService.List:output_type -> roost.keeper.v1.ListResponse
-	12, // 35: roost.keeper.v1.KeeperService.Watch:output_type -> roost.keeper.v1.WatchResponse
-	15, // 36: roost.keeper.v1.KeeperService.Signal:output_type -> roost.keeper.v1.SignalResponse
-	17, // 37: roost.keeper.v1.KeeperService.Kill:output_type -> roost.keeper.v1.KillResponse
-	19, // 38: roost.keeper.v1.KeeperService.Forget:output_type -> roost.keeper.v1.ForgetResponse
-	21, // 39: roost.keeper.v1.KeeperService.Annotate:output_type -> roost.keeper.v1.AnnotateResponse
-	23, // 40: roost.keeper.v1.KeeperService.Members:output_type -> roost.keeper.v1.MembersResponse
-	25, // 41: roost.keeper.v1.KeeperService.Memory:output_type -> roost.keeper.v1.MemoryResponse
-	27, // 42: roost.keeper.v1.KeeperService.Owner:output_type -> roost.keeper.v1.OwnerResponse
-	29, // 43: roost.keeper.v1.KeeperService.Exec:output_type -> roost.keeper.v1.ExecResponse
-	31, // 44: roost.keeper.v1.KeeperService.Shutdown:output_type -> roost.keeper.v1.ShutdownResponse
-	32, // [32:45] is the sub-list for method output_type
-	19, // [19:32] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	34, // 0: roost.keeper.v1.HelloResponse.abilities:type_name -> roost.keeper.v1.HelloResponse.AbilitiesEntry
+	35, // 1: roost.keeper.v1.ReportExitsRequest.exits:type_name -> roost.keeper.v1.ReportExitsRequest.ExitsEntry
+	4,  // 2: roost.keeper.v1.LaunchRequest.credential:type_name -> roost.keeper.v1.Credential
+	36, // 3: roost.keeper.v1.LaunchRequest.annotations:type_name -> roost.keeper.v1.LaunchRequest.AnnotationsEntry
+	6,  // 4: roost.keeper.v1.LaunchRequest.stdout_file:type_name -> roost.keeper.v1.StdoutFile
+	9,  // 5: roost.keeper.v1.LaunchResponse.record:type_name -> roost.keeper.v1.Record
+	8,  // 6: roost.keeper.v1.LaunchResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
+	40, // 7: roost.keeper.v1.Record.start_time:type_name -> google.protobuf.Timestamp
+	37, // 8: roost.keeper.v1.Record.annotations:type_name -> roost.keeper.v1.Record.AnnotationsEntry
+	38, // 9: roost.keeper.v1.Record.conditions:type_name -> roost.keeper.v1.Record.ConditionsEntry
+	10, // 10: roost.keeper.v1.Record.exit:type_name -> roost.keeper.v1.Exit
+	40, // 11: roost.keeper.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	9,  // 12: roost.keeper.v1.ListResponse.records:type_name -> roost.keeper.v1.Record
+	9,  // 13: roost.keeper.v1.WatchResponse.record:type_name -> roost.keeper.v1.Record
+	15, // 14: roost.keeper.v1.WatchResponse.orphan:type_name -> roost.keeper.v1.Orphan
+	39, // 15: roost.keeper.v1.AnnotateRequest.annotations:type_name -> roost.keeper.v1.AnnotateRequest.AnnotationsEntry
+	4,  // 16: roost.keeper.v1.ExecRequest.credential:type_name -> roost.keeper.v1.Credential
+	41, // 17: roost.keeper.v1.ExecRequest.timeout:type_name -> google.protobuf.Duration
+	10, // 18: roost.keeper.v1.ExecResponse.exit:type_name -> roost.keeper.v1.Exit
+	8,  // 19: roost.keeper.v1.ExecResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
+	10, // 20: roost.keeper.v1.ReportExitsRequest.ExitsEntry.value:type_name -> roost.keeper.v1.Exit
+	0,  // 21: roost.keeper.v1.KeeperService.Hello:input_type -> roost.keeper.v1.HelloRequest
+	2,  // 22: roost.keeper.v1.KeeperService.ReportExits:input_type -> roost.keeper.v1.ReportExitsRequest
+	5,  // 23: roost.keeper.v1.KeeperService.Launch:input_type -> roost.keeper.v1.LaunchRequest
+	11, // 24: roost.keeper.v1.KeeperService.List:input_type -> roost.keeper.v1.ListRequest
+	13, // 25: roost.keeper.v1.KeeperService.Watch:input_type -> roost.keeper.v1.WatchRequest
+	16, // 26: roost.keeper.v1.KeeperService.Signal:input_type -> roost.keeper.v1.SignalRequest
+	18, // 27: roost.keeper.v1.KeeperService.Kill:input_type -> roost.keeper.v1.KillRequest
+	20, // 28: roost.keeper.v1.KeeperService.Forget:input_type -> roost.keeper.v1.ForgetRequest
+	22, // 29: roost.keeper.v1.KeeperService.Annotate:input_type -> roost.keeper.v1.AnnotateRequest
+	24, // 30: roost.keeper.v1.KeeperService.Members:input_type -> roost.keeper.v1.MembersRequest
+	26, // 31: roost.keeper.v1.KeeperService.Memory:input_type -> roost.keeper.v1.MemoryRequest
+	28, // 32: roost.keeper.v1.KeeperService.Owner:input_type -> roost.keeper.v1.OwnerRequest
+	30, // 33: roost.keeper.v1.KeeperService.Exec:input_type -> roost.keeper.v1.ExecRequest
+	32, // 34: roost.keeper.v1.KeeperService.Shutdown:input_type -> roost.keeper.v1.ShutdownRequest
+	1,  // 35: roost.keeper.v1.KeeperService.Hello:output_type -> roost.keeper.v1.HelloResponse
+	3,  // 36: roost.keeper.v1.KeeperService.ReportExits:output_type -> roost.keeper.v1.ReportExitsResponse
+	7,  // 37: roost.keeper.v1.KeeperService.Launch:output_type -> roost.keeper.v1.LaunchResponse
+	12, // 38: roost.keeper.v1.KeeperService.List:output_type -> roost.keeper.v1.ListResponse
+	14, // 39: roost.keeper.v1.KeeperService.Watch:output_type -> roost.keeper.v1.WatchResponse
+	17, // 40: roost.keeper.v1.KeeperService.Signal:output_type -> roost.keeper.v1.SignalResponse
+	19, // 41: roost.keeper.v1.KeeperService.Kill:output_type -> roost.keeper.v1.KillResponse
+	21, // 42: roost.keeper.v1.KeeperService.Forget:output_type -> roost.keeper.v1.ForgetResponse
+	23, // 43: roost.keeper.v1.KeeperService.Annotate:output_type -> roost.keeper.v1.AnnotateResponse
+	25, // 44: roost.keeper.v1.KeeperService.Members:output_type -> roost.keeper.v1.MembersResponse
+	27, // 45: roost.keeper.v1.KeeperService.Memory:output_type -> roost.keeper.v1.MemoryResponse
+	29, // 46: roost.keeper.v1.KeeperService.Owner:output_type -> roost.keeper.v1.OwnerResponse
+	31, // 47: roost.keeper.v1.KeeperService.Exec:output_type -> roost.keeper.v1.ExecResponse
+	33, // 48: roost.keeper.v1.KeeperService.Shutdown:output_type -> roost.keeper.v1.ShutdownResponse
+	35, // [35:49] is the sub-list for method output_type
+	21, // [21:35] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_roost_keeper_v1_keeper_proto_init() }
@@ -2305,7 +2423,7 @@ func file_roost_keeper_v1_keeper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roost_keeper_v1_keeper_proto_rawDesc), len(file_roost_keeper_v1_keeper_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,19 +19,20 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	KeeperService_Hello_FullMethodName    = "/roost.keeper.v1.KeeperService/Hello"
-	KeeperService_Launch_FullMethodName   = "/roost.keeper.v1.KeeperService/Launch"
-	KeeperService_List_FullMethodName     = "/roost.keeper.v1.KeeperService/List"
-	KeeperService_Watch_FullMethodName    = "/roost.keeper.v1.KeeperService/Watch"
-	KeeperService_Signal_FullMethodName   = "/roost.keeper.v1.KeeperService/Signal"
-	KeeperService_Kill_FullMethodName     = "/roost.keeper.v1.KeeperService/Kill"
-	KeeperService_Forget_FullMethodName   = "/roost.keeper.v1.KeeperService/Forget"
-	KeeperService_Annotate_FullMethodName = "/roost.keeper.v1.KeeperService/Annotate"
-	KeeperService_Members_FullMethodName  = "/roost.keeper.v1.KeeperService/Members"
-	KeeperService_Memory_FullMethodName   = "/roost.keeper.v1.KeeperService/Memory"
-	KeeperService_Owner_FullMethodName    = "/roost.keeper.v1.KeeperService/Owner"
-	KeeperService_Exec_FullMethodName     = "/roost.keeper.v1.KeeperService/Exec"
-	KeeperService_Shutdown_FullMethodName = "/roost.keeper.v1.KeeperService/Shutdown"
+	KeeperService_Hello_FullMethodName       = "/roost.keeper.v1.KeeperService/Hello"
+	KeeperService_ReportExits_FullMethodName = "/roost.keeper.v1.KeeperService/ReportExits"
+	KeeperService_Launch_FullMethodName      = "/roost.keeper.v1.KeeperService/Launch"
+	KeeperService_List_FullMethodName        = "/roost.keeper.v1.KeeperService/List"
+	KeeperService_Watch_FullMethodName       = "/roost.keeper.v1.KeeperService/Watch"
+	KeeperService_Signal_FullMethodName      = "/roost.keeper.v1.KeeperService/Signal"
+	KeeperService_Kill_FullMethodName        = "/roost.keeper.v1.KeeperService/Kill"
+	KeeperService_Forget_FullMethodName      = "/roost.keeper.v1.KeeperService/Forget"
+	KeeperService_Annotate_FullMethodName    = "/roost.keeper.v1.KeeperService/Annotate"
+	KeeperService_Members_FullMethodName     = "/roost.keeper.v1.KeeperService/Members"
+	KeeperService_Memory_FullMethodName      = "/roost.keeper.v1.KeeperService/Memory"
+	KeeperService_Owner_FullMethodName       = "/roost.keeper.v1.KeeperService/Owner"
+	KeeperService_Exec_FullMethodName        = "/roost.keeper.v1.KeeperService/Exec"
+	KeeperService_Shutdown_FullMethodName    = "/roost.keeper.v1.KeeperService/Shutdown"
 )
 
 // KeeperServiceClient is the client API for KeeperService service.
@@ -44,6 +45,10 @@ const (
 type KeeperServiceClient interface {
 	// Hello tells what keeper this is.
 	Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloResponse, error)
+	// ReportExits tells what the daemon's own handles of the instances have seen. It
+	// is called once with each keeper, after Hello: a new one waits for it, as only
+	// the daemon may know how an instance ended while there was no keeper.
+	ReportExits(ctx context.Context, in *ReportExitsRequest, opts ...grpc.CallOption) (*ReportExitsResponse, error)
 	// Launch spawns an instance and answers once its program runs, or says at
 	// which step it failed.
 	Launch(ctx context.Context, in *LaunchRequest, opts ...grpc.CallOption) (*LaunchResponse, error)
@@ -68,7 +73,7 @@ type KeeperServiceClient interface {
 	// Exec runs a probe's command beside an instance.
 	Exec(ctx context.Context, in *ExecRequest, opts ...grpc.CallOption) (*ExecResponse, error)
 	// Shutdown ends the keeper once no instance is left; with kill they are
-	// killed.
+	// killed, with leave they are left to the next keeper.
 	Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownResponse, error)
 }
 
@@ -84,6 +89,16 @@ func (c *keeperServiceClient) Hello(ctx context.Context, in *HelloRequest, opts 
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(HelloResponse)
 	err := c.cc.Invoke(ctx, KeeperService_Hello_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *keeperServiceClient) ReportExits(ctx context.Context, in *ReportExitsRequest, opts ...grpc.CallOption) (*ReportExitsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportExitsResponse)
+	err := c.cc.Invoke(ctx, KeeperService_ReportExits_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -229,6 +244,10 @@ func (c *keeperServiceClient) Shutdown(ctx context.Context, in *ShutdownRequest,
 type KeeperServiceServer interface {
 	// Hello tells what keeper this is.
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
+	// ReportExits tells what the daemon's own handles of the instances have seen. It
+	// is called once with each keeper, after Hello: a new one waits for it, as only
+	// the daemon may know how an instance ended while there was no keeper.
+	ReportExits(context.Context, *ReportExitsRequest) (*ReportExitsResponse, error)
 	// Launch spawns an instance and answers once its program runs, or says at
 	// which step it failed.
 	Launch(context.Context, *LaunchRequest) (*LaunchResponse, error)
@@ -253,7 +272,7 @@ type KeeperServiceServer interface {
 	// Exec runs a probe's command beside an instance.
 	Exec(context.Context, *ExecRequest) (*ExecResponse, error)
 	// Shutdown ends the keeper once no instance is left; with kill they are
-	// killed.
+	// killed, with leave they are left to the next keeper.
 	Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error)
 	mustEmbedUnimplementedKeeperServiceServer()
 }
@@ -267,6 +286,9 @@ type UnimplementedKeeperServiceServer struct{}
 
 func (UnimplementedKeeperServiceServer) Hello(context.Context, *HelloRequest) (*HelloResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Hello not implemented")
+}
+func (UnimplementedKeeperServiceServer) ReportExits(context.Context, *ReportExitsRequest) (*ReportExitsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReportExits not implemented")
 }
 func (UnimplementedKeeperServiceServer) Launch(context.Context, *LaunchRequest) (*LaunchResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Launch not implemented")
@@ -339,6 +361,24 @@ func _KeeperService_Hello_Handler(srv interface{}, ctx context.Context, dec func
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(KeeperServiceServer).Hello(ctx, req.(*HelloRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _KeeperService_ReportExits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportExitsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(KeeperServiceServer).ReportExits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: KeeperService_ReportExits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(KeeperServiceServer).ReportExits(ctx, req.(*ReportExitsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -562,6 +602,10 @@ var KeeperService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Hello",
 			Handler:    _KeeperService_Hello_Handler,
+		},
+		{
+			MethodName: "ReportExits",
+			Handler:    _KeeperService_ReportExits_Handler,
 		},
 		{
 			MethodName: "Launch",

@@ -1,0 +1,233 @@
+package keeper
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/roostd/roost/daemon/internal/app"
+	"github.com/roostd/roost/daemon/internal/keeper/tree"
+)
+
+// killKeeper kills the keeper and keeps the next one out until allow is called.
+func (f *fixture) killKeeper() (allow func()) {
+	f.tb.Helper()
+	old := f.keeperPID()
+	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+		f.tb.Fatal(err)
+	}
+	lock, err := os.OpenFile(filepath.Join(f.state, "keeper.lock"), os.O_RDWR, 0)
+	if err != nil {
+		f.tb.Fatal(err)
+	}
+	f.tb.Cleanup(func() { lock.Close() })
+	// The dead one's lock is free once the kernel has torn it down. Where the next
+	// keeper was faster, it goes too.
+	f.await(func() bool {
+		if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			return true
+		}
+		if info, ok := f.client.Keeper(); ok && info.PID != old {
+			old = info.PID
+			_ = syscall.Kill(old, syscall.SIGKILL)
+		}
+		return false
+	})
+	f.await(func() bool { return !runs(strconv.Itoa(old)) })
+	return func() { lock.Close() }
+}
+
+// nextKeeper waits for a keeper other than the one with the given pid.
+func (f *fixture) nextKeeper(old int) {
+	f.tb.Helper()
+	f.await(func() bool { info, ok := f.client.Keeper(); return ok && info.PID != old })
+}
+
+// A keeper that is killed takes nothing along: the next one takes over all it had,
+// can ask it, end it with all its children, and knows how it ended.
+func TestAdopt_InstancesGoOnWithTheNextKeeper(t *testing.T) {
+	for _, lane := range []string{"", tree.LaneScan} {
+		t.Run("lane "+lane, func(t *testing.T) {
+			f := newOutsideFixture(t, lane)
+			file := filepath.Join(t.TempDir(), "pids")
+			p, other := f.launch(f.spec("escape:"+file)), f.launch(f.spec("term:7:bye\n"))
+			pids := append(f.pids(file), strconv.Itoa(p.Info().PID))
+			old := f.keeperPID()
+			f.killKeeper()()
+			f.nextKeeper(old)
+			for _, pid := range pids {
+				if !runs(pid) {
+					t.Errorf("pid %s did not live on", pid)
+				}
+			}
+			if isClosed(p.Exited()) || isClosed(other.Exited()) {
+				t.Errorf("ended: %+v, %+v", p.Exit(), other.Exit())
+			}
+			if err := other.Exec(t.Context(), []string{"sh", "-c", `test "$ROOST_APP" = web && pwd >&2 && exit 3`}, time.Minute); err == nil || !strings.Contains(err.Error(), "code 3") {
+				t.Errorf("a probe beside it: %v, want its exit code 3", err)
+			}
+			if err := other.Signal(t.Context(), syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			f.wait(other.Gone())
+			if e := other.Exit(); e.Unknown || e.Code != 7 {
+				t.Errorf("exit %+v, want code 7", e)
+			}
+			if got := f.output(other, "stdout"); got != "started\nbye\n" {
+				t.Errorf("output %q", got)
+			}
+			if err := p.Kill(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			f.wait(p.Gone())
+			if e := p.Exit(); e.Unknown || e.Signal != syscall.SIGKILL {
+				t.Errorf("exit %+v, want SIGKILL", e)
+			}
+			for _, pid := range pids {
+				if runs(pid) {
+					t.Errorf("pid %s is left", pid)
+				}
+			}
+			next := f.launch(f.spec("exit:0"))
+			f.wait(next.Gone())
+			for _, p := range []*Process{p, other, next} {
+				if err := p.Forget(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// What ends while there is no keeper is not lost: the daemon holds its output and
+// its exit.
+func TestAdopt_EndsThatNoKeeperSaw(t *testing.T) {
+	f := newOutsideFixture(t, "")
+	plain := f.spec("")
+	plain.Spec.Command = []string{"/bin/sleep", "1000"} // Go would make an exit code of SIGSEGV
+	exits, crashes := f.launch(f.spec("term:7:last words\n")), f.launch(plain)
+	f.await(func() bool { return f.output(exits, "stdout") == "started\n" })
+	allow := f.killKeeper()
+	for p, sig := range map[*Process]syscall.Signal{exits: syscall.SIGTERM, crashes: syscall.SIGSEGV} {
+		if err := syscall.Kill(p.Info().PID, sig); err != nil {
+			t.Fatal(err)
+		}
+		f.await(func() bool { return !runs(strconv.Itoa(p.Info().PID)) })
+	}
+	allow()
+	f.wait(exits.Gone())
+	f.wait(crashes.Gone())
+	if got := f.output(exits, "stdout") + f.output(exits, "stderr"); got != "started\nlast words\nLAST WORDS\n" {
+		t.Errorf("output %q", got)
+	}
+	if e := exits.Exit(); !e.Unknown && e.Code != 7 || e.Unknown && tellsOfReaped(t) {
+		t.Errorf("exit %+v, want code 7", e)
+	}
+	if e := crashes.Exit(); !e.Unknown && e.Signal != syscall.SIGSEGV || e.Unknown && tellsOfReaped(t) {
+		t.Errorf("exit %+v, want SIGSEGV", e)
+	}
+}
+
+// tellsOfReaped tells whether this kernel knows how a process ended that its parent
+// has waited for.
+func tellsOfReaped(t *testing.T) bool {
+	t.Helper()
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		t.Fatal(err)
+	}
+	var major, minor int
+	for i, n := range strings.SplitN(unix.ByteSliceToString(u.Release[:]), ".", 3)[:2] {
+		*[]*int{&major, &minor}[i], _ = strconv.Atoi(n)
+	}
+	tells := major > 6 || major == 6 && minor >= 15
+	if !tells {
+		t.Log("Linux before 6.15 does not tell of processes that were reaped")
+	}
+	return tells
+}
+
+// With the daemon gone too, nobody holds what an ended instance had: its exit is
+// unknown, and called so. One that lives loses nothing.
+func TestAdopt_AfterBothHaveDied(t *testing.T) {
+	f := newOutsideFixture(t, "")
+	lives, ends := f.launch(f.spec("term:7:bye\n")), f.launch(f.spec("sleep"))
+	f.await(func() bool { return f.output(lives, "stdout") == "started\n" })
+	keeper := f.keeperPID()
+	f.stop()
+	if err := syscall.Kill(keeper, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	f.await(func() bool { return !runs(strconv.Itoa(keeper)) })
+	if err := syscall.Kill(ends.Info().PID, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	f.await(func() bool { return !runs(strconv.Itoa(ends.Info().PID)) })
+	f.stop = f.connect()
+	list, err := f.client.Recover(t.Context())
+	if err != nil || len(list) != 2 {
+		t.Fatalf("processes %v, %v, want two", list, err)
+	}
+	for _, p := range list {
+		if p.id == ends.id {
+			f.wait(p.Gone())
+			if !p.Exit().Unknown {
+				t.Errorf("exit %+v, want unknown", p.Exit())
+			}
+			continue
+		}
+		if p.Info().PID != lives.Info().PID || isClosed(p.Exited()) {
+			t.Errorf("one that lives is %+v", p.Info())
+		}
+		if err := p.Signal(t.Context(), syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		f.wait(p.Gone())
+		if e := p.Exit(); e.Code != 7 || e.Unknown {
+			t.Errorf("exit %+v, want code 7", e)
+		}
+		if got := f.output(p, "stdout"); got != "started\nbye\n" {
+			t.Errorf("output %q", got)
+		}
+	}
+}
+
+// A daemon of another version replaces the keeper that it finds, and the apps do
+// not notice.
+func TestAdopt_UpgradeInPlace(t *testing.T) {
+	f := &fixture{tb: t, keeper: newConfig(t, "")}
+	f.state = f.keeper.StateDir
+	f.keeper.Version = "one"
+	t.Cleanup(f.shutdown)
+	f.stop = f.connect()
+	p := f.launch(f.spec("term:0:bye\n"))
+	old := f.keeperPID()
+	f.stop()
+	f.stop = f.connect()
+	if f.keeperPID() != old {
+		t.Error("a daemon of the same version replaced the keeper")
+	}
+	f.stop()
+	f.keeper.Version = "two"
+	f.stop = f.connect()
+	list, err := f.client.Recover(t.Context())
+	if err != nil || len(list) != 1 || list[0].Info().PID != p.Info().PID || isClosed(list[0].Exited()) {
+		t.Fatalf("processes %v, %v, want the one", list, err)
+	}
+	if info, _ := f.client.Keeper(); info.Version != "two" || info.PID == old {
+		t.Errorf("keeper %+v, want a new one", info)
+	}
+	if err := list[0].Signal(t.Context(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	f.wait(list[0].Gone())
+	if got := f.output(list[0], "stdout"); got != "started\nbye\n" || list[0].Exit() != (app.Exit{Time: list[0].Exit().Time}) {
+		t.Errorf("output %q, exit %+v", got, list[0].Exit())
+	}
+}
