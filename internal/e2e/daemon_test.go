@@ -65,6 +65,73 @@ func TestDaemon_DeathCostsNothing(t *testing.T) {
 	}
 }
 
+func TestKeeper_DeathCostsNothing(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	two := h.spec("two")
+	two.Instances = new(int32(2))
+	h.apply(h.spec("one"), two)
+	for _, name := range []string{"one", "two"} {
+		h.get(name, "/").wants(t, http.StatusOK)
+	}
+	h.eventually("all are ready", func() bool { return h.app("two").Ready == 2 })
+	before := append(h.pids("one"), h.pids("two")...)
+	loads := []*load{startLoad(h, "one", 10, 200, true), startLoad(h, "two", 10, 200, true)}
+	for range 3 {
+		n := loads[0].total()
+		h.nextKeeper(h.killKeeper())
+		h.eventually("requests are served", func() bool { return loads[0].total() > n+50 })
+		if after := append(h.pids("one"), h.pids("two")...); !slices.Equal(before, after) {
+			t.Fatalf("pids %v became %v", before, after)
+		}
+	}
+	for _, l := range loads {
+		l.end(t)
+		if l.dials != 10 {
+			t.Errorf("%d connections dialled by 10 clients: some were dropped", l.dials)
+		}
+	}
+	// The new keeper is as good a parent as the one that started them.
+	h.stop("two")
+	if left := h.inFolder("two"); len(left) > 0 {
+		t.Errorf("processes of two left: %v", left)
+	}
+	pid := h.pids("one")[0]
+	if err := syscall.Kill(int(pid), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	h.eventually("a crash is noticed and mended", func() bool {
+		pids := h.pids("one")
+		return len(pids) == 1 && pids[0] != pid && h.app("one").Ready == 1
+	})
+}
+
+// keeper is the pid of the host's keeper.
+func (h *host) keeper() (pid int, ok bool) {
+	info, err := h.system.GetInfo(h.Context(), &roostv1.GetInfoRequest{})
+	if err != nil {
+		return 0, false
+	}
+	h.keeperPID = int(info.GetKeeperPid())
+	return h.keeperPID, h.keeperPID != 0
+}
+
+// killKeeper kills the keeper that the daemon has, or had last, and waits for its end.
+func (h *host) killKeeper() (pid int) {
+	h.Helper()
+	h.keeper()
+	pid = h.keeperPID
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		h.Fatalf("keeper %d: %v", pid, err)
+	}
+	return pid
+}
+
+func (h *host) nextKeeper(old int) {
+	h.Helper()
+	h.eventually("there is another keeper", func() bool { pid, ok := h.keeper(); return ok && pid != old })
+}
+
 func TestDaemon_SIGTERMDrainsAndStopsEverything(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)

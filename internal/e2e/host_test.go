@@ -34,6 +34,7 @@ type host struct {
 
 	firstPort int      // of a hundred that are the daemon's
 	by        []string // what becomes the daemon
+	keeperPID int      // as the daemon told it last
 
 	conn      *grpc.ClientConn
 	apps      roostv1.AppServiceClient
