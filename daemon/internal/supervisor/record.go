@@ -2,7 +2,9 @@ package supervisor
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/roostd/roost/daemon/internal/app"
@@ -82,6 +84,9 @@ func (c *controller) recordExit(m *member, e gone) {
 	a["exit"] = exitText(*m.Exit)
 	e.asked.attributes(a)
 	message := "instance " + exitText(*m.Exit)
+	if asked { // graceful: by itself, in the time that it was given
+		a["graceful"] = strconv.FormatBool(!m.Exit.Unknown && m.Exit.Signal != syscall.SIGKILL)
+	}
 	switch {
 	case asked && e.asked.requested:
 		message += fmt.Sprintf(", as it was told to (by %s): %s", e.asked.by(), m.Reason)

@@ -33,6 +33,9 @@ func TestStop_DrainsUntilTheOpenRequestsAreDone(t *testing.T) {
 		r.ends(id, app.RolloutComplete)
 		r.wantAlive(0)
 		r.wantState("web", app.StateStopped)
+		if got := r.recorder.last(app.EventInstanceExited).Attributes["graceful"]; got != "true" {
+			t.Errorf("the exit says graceful=%q of a process that ended as it was told to", got)
+		}
 		if set, _ := r.proxies.Current("web"); len(set.Endpoints) != 0 || len(set.Routes) != 1 {
 			t.Errorf("set %+v", set)
 		}
@@ -59,6 +62,9 @@ func TestStop_DrainsNoLongerThanItsLimitThenSignalsThenKills(t *testing.T) {
 			t.Fatal("killed before stop.timeout")
 		}
 		r.pass(200 * time.Millisecond)
+		if got := r.recorder.last(app.EventInstanceExited).Attributes["graceful"]; got != "false" {
+			t.Errorf("the exit says graceful=%q of a process that was killed", got)
+		}
 		if !p.wasKilled() || r.recorder.count(app.EventInstanceKilled) != 1 {
 			t.Fatal("not killed after stop.timeout")
 		}
