@@ -172,6 +172,7 @@ const (
 	EventAppBlocked         EventID = "AppBlocked"
 	EventAppRapidFail       EventID = "AppRapidFail" // stopped for its failures, as by an operator
 	EventInstanceStarting   EventID = "InstanceStarting"
+	EventInstanceWarm       EventID = "InstanceWarm" // start.warmup was answered
 	EventInstanceReady      EventID = "InstanceReady"
 	EventInstanceUnready    EventID = "InstanceUnready"
 	EventInstanceDraining   EventID = "InstanceDraining"

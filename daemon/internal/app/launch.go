@@ -34,7 +34,7 @@ type ProcessInfo struct {
 
 // StartError is why an instance did not become ready.
 type StartError struct {
-	Step    string // user, env, command, dir, limit, exec, fork, port, listen, probe, timeout, exit
+	Step    string // user, env, command, dir, limit, exec, fork, port, listen, probe, warmup, timeout, exit
 	Message string // which thing, why, what to do
 	Exit    *Exit  // of step exit
 	Timeout bool   // start.timeout passed

@@ -23,6 +23,7 @@ type script struct {
 	linger     time.Duration // from the leader's exit to the last of its tree
 	nowhere    bool          // it listens nowhere
 	probe      time.Duration // of a check
+	warmup     int           // the status of its answer, after three seconds; 0: none
 	shutdown   func(ctx context.Context, p *fakeProcess) (int, error)
 	conditions map[string]string
 }
@@ -36,6 +37,7 @@ type fakeHost struct {
 	dirs      map[string]string // links
 	strangers map[int]string    // ports in use by others
 	checks    int
+	warmed    []string
 	checked   app.Launch // last
 	parallel  int        // most starts at once
 	starting  int
@@ -178,6 +180,25 @@ func (h *fakeHost) PortOwner(port int) (string, bool) {
 	defer h.mu.Unlock()
 	owner, ok := h.strangers[port]
 	return owner, ok
+}
+
+func (h *fakeHost) WarmUp(ctx context.Context, p Process, l app.Launch, address string) (int, error) {
+	f := p.(*fakeProcess)
+	h.mu.Lock()
+	h.warmed = append(h.warmed, l.Spec.Start.Warmup+" at "+address)
+	h.mu.Unlock()
+	if f.script.warmup == 0 {
+		<-ctx.Done()
+		return 0, &app.StartError{Step: "warmup", Message: "no answer", Timeout: errors.Is(ctx.Err(), context.DeadlineExceeded)}
+	}
+	t := time.NewTimer(3 * time.Second)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	return f.script.warmup, nil
 }
 
 // fakeProber asks the processes of a host.

@@ -188,6 +188,9 @@ func (i *instance) awaitReady(ctx context.Context, p app.Process, t *turn) (addr
 	defer cancel()
 	wg.Go(func() {
 		address, err := i.cfg.Prober.WaitReady(ask, p, i.launch)
+		if err == nil {
+			err = i.warmUp(ask, p, address)
+		}
 		answers <- answer{address, err}
 	})
 	slow := time.NewTimer(turnLimit)
@@ -216,6 +219,22 @@ func (i *instance) awaitReady(ctx context.Context, p app.Process, t *turn) (addr
 			return "", nil, true
 		}
 	}
+}
+
+// warmUp requests start.warmup, where it is given. Whatever is answered, the
+// instance is ready: its probe has said so.
+func (i *instance) warmUp(ctx context.Context, p app.Process, address string) error {
+	path := i.launch.Spec.Start.Warmup
+	if path == "" {
+		return nil
+	}
+	began := time.Now()
+	status, err := i.cfg.Prober.WarmUp(ctx, p, i.launch, address)
+	if err != nil {
+		return err
+	}
+	i.tell(warmedUp{id: i.launch.ID, path: path, status: status, took: time.Since(began)})
+	return nil
 }
 
 // reportFailedStart tells why the start failed, with the process's last output,

@@ -34,6 +34,9 @@ type Prober interface {
 	// ("" for listen.mode none), or why it will not be: a *app.StartError. It
 	// gives up when ctx ends. It does not watch for the process's exit.
 	WaitReady(ctx context.Context, p Process, l app.Launch) (address string, err error)
+	// WarmUp has the process at address answer a request of start.warmup, and returns
+	// the status: a *app.StartError where there is no answer before ctx ends.
+	WarmUp(ctx context.Context, p Process, l app.Launch, address string) (status int, err error)
 	// Check asks once whether a ready process still is. A nil error means yes.
 	Check(ctx context.Context, p Process, l app.Launch, address string) error
 	// RequestShutdown asks a process that was ready to end by itself, as the ASP.NET

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/roostd/roost/daemon/internal/app"
@@ -14,6 +15,14 @@ type launched struct {
 	id      app.InstanceID
 	launch  app.Launch // with its port
 	process app.Process
+}
+
+// warmedUp says that an instance has answered the request of start.warmup.
+type warmedUp struct {
+	id     app.InstanceID
+	path   string
+	status int
+	took   time.Duration
 }
 
 // becameReady says that an instance takes requests, for the first time or again.
@@ -82,6 +91,17 @@ func (e launched) on(c *controller) {
 	m.process, m.launch = e.process, e.launch
 	m.PID, m.StartTime = info.PID, info.StartTime
 	c.noteConditions(info.Conditions)
+}
+
+func (e warmedUp) on(c *controller) {
+	m := c.member(e.id)
+	took := e.took.Round(time.Millisecond)
+	if e.status < http.StatusBadRequest {
+		c.recordInstance(m, app.EventInstanceWarm, app.Info, fmt.Sprintf("instance has warmed up: GET %s took %v", e.path, took))
+		return
+	}
+	c.recordInstance(m, app.EventInstanceWarm, app.Warning, fmt.Sprintf(
+		"instance has warmed up, but GET %s (start.warmup) was answered %d, after %v", e.path, e.status, took))
 }
 
 func (e becameReady) on(c *controller) {
