@@ -231,3 +231,21 @@ func TestModule_EnvironmentOfTheUsers(t *testing.T) {
 func timeouts(drain, timeout time.Duration) *roostv1.Stop {
 	return &roostv1.Stop{Drain: durationpb.New(drain), Timeout: durationpb.New(timeout)}
 }
+
+func TestModule_ByManifest(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	dir := h.behindModule("web", "accepts").Dir
+	h.ctlOut("apply", h.manifest("apps:\n  web:\n    preset: aspnetcore\n    dir: "+dir+"\n    command: "+filepath.Join(bin, "testapp")+
+		" -module accepts\n    routes: [{host: web.test, path: /Shop}]\n"))
+	if s := h.see("web", "/shop/see/x", nil); s.PathBase != "/shop" {
+		t.Errorf("%+v", s)
+	}
+	if got := h.ctlOut("get", "web", "-o", "yaml"); !contains(got, "preset: aspnetcore") {
+		t.Errorf("get -o yaml:\n%s", got)
+	}
+	code, _, errs := h.ctl("", "apply", "--dry-run", h.manifest("apps:\n  web:\n    preset: aspnetcore\n    dir: "+dir+"\n    command: x\n    listen: {mode: unix}\n    env: {ASPNETCORE_PORT: 5000}\n"))
+	if code != 2 || !contains(errs, "listen.port fixes a port") || !contains(errs, "preset aspnetcore gives the app its port") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+}

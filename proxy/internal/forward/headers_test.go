@@ -209,6 +209,10 @@ func TestAppendClient_NamesThePortToTheModulesApps(t *testing.T) {
 		if got := string(c.appendClient(nil, true)); got != want {
 			t.Errorf("%s: %q, want %q", client, got, want)
 		}
+		buf := make([]byte, 0, 64)
+		if n := testing.AllocsPerRun(10, func() { buf = c.appendClient(buf[:0], true) }); n != 0 {
+			t.Errorf("%s: %v allocations", client, n)
+		}
 		if got := string(c.appendClient(nil, false)); got != client {
 			t.Errorf("%s without the module: %q", client, got)
 		}
