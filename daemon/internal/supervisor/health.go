@@ -75,7 +75,7 @@ func (e healthAsked) on(c *controller) {
 	if m.health.failed < *h.Failures {
 		return
 	}
-	c.recycleOne(m, app.Error, cause{
+	c.recycleOne(m, app.Warning, cause{
 		trigger: "health", limit: number(int64(*h.Failures)), measured: number(int64(m.health.failed)),
 		message: fmt.Sprintf("health checks failed, %d in a row (health.failures): %v", m.health.failed, e.err),
 	})

@@ -37,7 +37,7 @@ func TestHealth_FailingInstanceIsReplacedAndServesUntilThen(t *testing.T) {
 			t.Error("the other one is replaced, too")
 		}
 		e := r.recorder.find(app.EventInstanceRecycled)
-		if len(e) != 1 || e[0].Severity != app.Error || e[0].Attributes["trigger"] != "health" || !strings.Contains(e[0].Message, "answers 500") {
+		if len(e) != 1 || e[0].Severity != app.Warning || e[0].Attributes["trigger"] != "health" || !strings.Contains(e[0].Message, "answers 500") {
 			t.Fatalf("events %+v", e)
 		}
 	})

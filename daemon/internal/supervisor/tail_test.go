@@ -3,6 +3,7 @@ package supervisor
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -42,6 +43,7 @@ func TestStartFailed_CarriesTheLastOutput(t *testing.T) {
 		if found != 1 {
 			t.Errorf("%d events, want one", found)
 		}
+		synctest.Wait() // who waits is answered first
 		for _, i := range r.Instances().All() {
 			if len(i.OutputTail) > tailBytes || !strings.HasPrefix(i.OutputTail, "a line") {
 				t.Errorf("the instance keeps %d bytes, beginning with %.20q", len(i.OutputTail), i.OutputTail)
