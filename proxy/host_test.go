@@ -21,6 +21,7 @@ import (
 
 	roostv1 "github.com/roostd/roost/gen/roost/v1"
 	"github.com/roostd/roost/internal/rpc"
+	"github.com/roostd/roost/proxy/internal/certs"
 	"github.com/roostd/roost/proxy/internal/discovery/fakedaemon"
 	"github.com/roostd/roost/proxy/internal/observe"
 )
@@ -34,8 +35,11 @@ type host struct {
 	// patience of the proxy; 0 is plenty.
 	patience time.Duration
 	// drain of the proxy; 0 is plenty.
-	drain  time.Duration
+	drain time.Duration
+	// certs is a folder of certificates, to serve TLS too.
+	certs  string
 	url    string
+	https  string // host:port
 	access syncBuffer
 	// stop ends the proxy and returns what run did.
 	stop func() error
@@ -96,6 +100,9 @@ func (h *host) start() {
 		patience: cmp.Or(h.patience, time.Minute),
 		log:      hclog.New(&hclog.LoggerOptions{JSONFormat: true, Level: hclog.Debug, Output: logs}),
 	}
+	if h.certs != "" {
+		c.listenTLS, c.certDir, c.clientAuth = []string{"127.0.0.1:0"}, h.certs, certs.Request
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, c) }()
 	var once sync.Once
@@ -119,12 +126,15 @@ func (h *host) start() {
 	case err := <-ended:
 		h.Fatalf("run = %v", err)
 	}
+	if h.certs != "" {
+		h.https = <-logs.secure
+	}
 }
 
 // logReader finds the address in the log.
-type logReader struct{ listening chan string }
+type logReader struct{ listening, secure chan string }
 
-func newLogReader() *logReader { return &logReader{make(chan string, 1)} }
+func newLogReader() *logReader { return &logReader{make(chan string, 1), make(chan string, 1)} }
 
 func (l *logReader) Write(p []byte) (int, error) {
 	var line struct {
@@ -132,8 +142,8 @@ func (l *logReader) Write(p []byte) (int, error) {
 		Listener string
 		Address  string
 	}
-	if json.Unmarshal(p, &line) == nil && line.Message == "listening" && line.Listener == "http" {
-		l.listening <- line.Address
+	if json.Unmarshal(p, &line) == nil && line.Message == "listening" {
+		map[string]chan string{"http": l.listening, "https": l.secure}[line.Listener] <- line.Address
 	}
 	return len(p), nil
 }

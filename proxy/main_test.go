@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roostd/roost/proxy/internal/certs"
 	"github.com/roostd/roost/proxy/internal/observe"
 )
 
@@ -13,6 +14,8 @@ func TestFlags(t *testing.T) {
 	t.Setenv("ROOST_PROXY_DRAIN_TIMEOUT", "5s")
 	t.Setenv("ROOST_PROXY_LISTEN", "127.0.0.1:1,127.0.0.1:2")
 	t.Setenv("ROOST_PROXY_TRUSTED_PROXIES", "10.0.0.0/8")
+	t.Setenv("ROOST_PROXY_LISTEN_TLS", "127.0.0.1:0,127.0.0.1:3")
+	t.Setenv("ROOST_PROXY_CERT_DIR", "/certs")
 	t.Setenv("ROOST_PROXY_VERSION", "1.2") // as images name what is in them
 	var f flags
 	c := command(&f)
@@ -28,6 +31,9 @@ func TestFlags(t *testing.T) {
 	}
 	if len(f.trustedProxies) != 2 || f.trustedProxies[0].String() != "192.0.2.1/32" {
 		t.Errorf("trusted %v, want those of the flag, which wins", f.trustedProxies)
+	}
+	if len(f.listenTLS) != 2 || f.certDir != "/certs" || f.config.clientAuth != certs.Request {
+		t.Errorf("TLS: %+v", f.config)
 	}
 	for _, args := range [][]string{
 		{"--trusted-proxies", "me"}, {"--drain-timeout", "-1s"}, {"--access-log-format", "xml"}, {"--log-format", "xml"},

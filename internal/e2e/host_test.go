@@ -80,12 +80,18 @@ func newHostBy(t testing.TB, by []string, daemonArgs ...string) *host {
 	h.events = roostv1.NewEventServiceClient(h.conn)
 	h.logs = roostv1.NewLogServiceClient(h.conn)
 	h.system = roostv1.NewSystemServiceClient(h.conn)
-	// Without that an apply is complete though no proxy has its routes.
+	h.awaitProxy()
+	return h
+}
+
+// awaitProxy waits until the daemon knows the proxy. Without that an apply is
+// complete though no proxy has its routes.
+func (h *host) awaitProxy() {
+	h.Helper()
 	h.eventually("the daemon knows the proxy", func() bool {
 		info, err := h.system.GetInfo(h.Context(), &roostv1.GetInfoRequest{})
 		return err == nil && slices.ContainsFunc(info.Proxies, (*roostv1.ProxyInfo).GetConnected)
 	})
-	return h
 }
 
 func (h *host) startDaemon(args ...string) {
@@ -104,10 +110,12 @@ func (h *host) endFirst(p *program) {
 	h.Cleanup(func() { p.end(syscall.SIGTERM) })
 }
 
-func (h *host) startProxy(listen string) {
+func (h *host) startProxy(listen string, args ...string) {
 	h.Helper()
-	h.proxy = start(h, "roost-proxy", "--listen", listen, "--daemon", "unix://"+h.socket,
-		"--state-dir", filepath.Join(h.dir, "proxy"), "--access-log", filepath.Join(h.dir, "access.log"))
+	h.proxy = start(h, "roost-proxy", append([]string{
+		"--listen", listen, "--daemon", "unix://" + h.socket,
+		"--state-dir", filepath.Join(h.dir, "proxy"), "--access-log", filepath.Join(h.dir, "access.log"),
+	}, args...)...)
 	h.endFirst(h.proxy)
 	h.url = h.proxy.address("http")
 }
@@ -303,13 +311,18 @@ func (h *host) get(name, path string) reply {
 }
 
 func (h *host) do(method, name, path string, header http.Header) reply {
-	req, err := http.NewRequestWithContext(h.Context(), method, "http://"+h.url+path, nil)
+	return h.doBy(&http.Transport{DisableKeepAlives: true}, method, "http://"+h.url+path, name, header)
+}
+
+// doBy asks as NAME.test at a URL, and follows no redirect.
+func (h *host) doBy(transport *http.Transport, method, url, name string, header http.Header) reply {
+	req, err := http.NewRequestWithContext(h.Context(), method, url, nil)
 	if err != nil {
 		return reply{err: err}
 	}
 	req.Host = name + ".test"
 	req.Header = header
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := client.Do(req)
 	if err != nil {
 		return reply{err: err}
