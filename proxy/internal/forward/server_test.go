@@ -73,7 +73,7 @@ func short(l Limits) option { return config(func(c *Config) { c.Limits = l }) }
 
 func TestLimits_SlowClients(t *testing.T) {
 	w := newWorld(t, []string{httpApp(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })},
-		short(Limits{Head: 400 * time.Millisecond, Idle: 400 * time.Millisecond, Body: 400 * time.Millisecond, Linger: 100 * time.Millisecond}))
+		short(Limits{Head: time.Second, Idle: time.Second, Body: time.Second, Linger: 100 * time.Millisecond}))
 	w.dial().closed() // says nothing
 	w.dial().send("GET / HTTP/1.1\r\n").closed()
 	c := w.dial()
@@ -83,7 +83,7 @@ func TestLimits_SlowClients(t *testing.T) {
 	// Slow but steady is fine.
 	c = w.dial().send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 8\r\n\r\n")
 	for range 8 {
-		time.Sleep(60 * time.Millisecond)
+		time.Sleep(150 * time.Millisecond)
 		c.send("x")
 	}
 	c.expect(200, "")
