@@ -26,7 +26,7 @@ const (
 
 var (
 	nameRE  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	envRE   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	envRE   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 	umaskRE = regexp.MustCompile(`^0?[0-7]{1,3}$`)
 	hostRE  = regexp.MustCompile(`^(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$`)
 	ipv6RE  = regexp.MustCompile(`^\[[0-9a-f:.]+\]$`)
@@ -190,7 +190,7 @@ func (s Spec) validateEnv(v *violations) {
 	for _, k := range slices.Sorted(maps.Keys(s.Env)) {
 		switch {
 		case !envRE.MatchString(k):
-			v.add("env."+k, "%q is not the name of a variable: letters, digits and _, no digit first", k)
+			v.add("env."+k, "%q is not the name of a variable: letters, digits, _, . and -, no digit first", k)
 		case s.refuses(own, k):
 			v.add("env."+k, "Roost sets %s itself: take it out%s", k, portHint(k))
 		case strings.ContainsRune(s.Env[k], 0):

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 
 // ParseEnvFile reads NAME=VALUE lines: blank ones and those that begin with # are
 // passed over, "export " before a name too. A value in double quotes may have \n,
