@@ -20,6 +20,7 @@ type applyOptions struct {
 	files                      []string
 	baseDir                    string
 	dryRun, verify, prune, yes bool
+	imported                   importOptions
 }
 
 func (p *program) applyCommand() *cobra.Command {
@@ -31,11 +32,16 @@ func (p *program) applyCommand() *cobra.Command {
 the change is true. Repeating it is safe. PATH is a file, a folder that has a
 roost.yaml (default: this one), or - for standard input.
 
+A folder without one that has a web.config, as dotnet publish writes it, or a
+web.config itself, is imported: an ASP.NET Core app runs as IIS would run it. What
+would weaken the site if it were dropped is an error until --accept-loss names it.
+
 An app whose new version does not become ready is rolled back: the old one goes on
 serving, and apply exits 1.`,
 		Example: `  roostctl apply
   roostctl apply --dry-run -o yaml site/
-  roostctl apply --prune shop.yaml`,
+  roostctl apply --prune shop.yaml
+  roostctl apply publish/ --name shop --host shop.example.org`,
 	}
 	f := c.Flags()
 	f.StringArrayVarP(&o.files, "file", "f", nil, "a manifest, as PATH; repeatable")
@@ -43,6 +49,10 @@ serving, and apply exits 1.`,
 	f.BoolVar(&o.verify, "verify", false, "start an instance of each app that has none, and roll back where it is not ready")
 	f.BoolVar(&o.prune, "prune", false, "delete the apps that an earlier manifest of the same name: had and this one has not")
 	f.BoolVarP(&o.yes, "yes", "y", false, "prune without asking")
+	f.StringVar(&o.imported.name, "name", "", "name of the app of a web.config (default: its folder's)")
+	f.StringVar(&o.imported.host, "host", "", "host that the app of a web.config answers for (default: any)")
+	f.StringVar(&o.imported.path, "path", "", "path that it is reached under (default: /)")
+	f.StringSliceVar(&o.imported.acceptLoss, "accept-loss", nil, "what of a web.config may be dropped though it weakens the site: names, with commas")
 	f.StringVar(&o.baseDir, "base-dir", "", "folder that relative paths start from (default: the manifest's own)")
 	c.RunE = p.run(func(ctx context.Context, args []string) error { return p.apply(ctx, append(args, o.files...), o) })
 	return c
@@ -52,16 +62,16 @@ func (p *program) apply(ctx context.Context, paths []string, o applyOptions) err
 	if len(paths) == 0 {
 		paths = []string{"."}
 	}
-	src, err := p.readSources(ctx, paths, o.baseDir)
+	src, err := p.readSources(ctx, paths, o.baseDir, o.imported)
 	if err != nil {
 		return err
 	}
-	if o.prune && src.name == "" && len(src.faults) == 0 {
+	if o.prune && src.name == "" && !src.faults.Refuse() {
 		return usage("--prune needs a name: in %s: it deletes only apps last applied under the same name", src.paths[0])
 	}
 	req := &roostv1.ApplyAppsRequest{Specs: src.specs, Manifest: src.name, Prune: o.prune, Verify: o.verify}
 	switch {
-	case len(src.faults) > 0:
+	case src.faults.Refuse():
 		return p.refuse(ctx, src, req)
 	case o.dryRun:
 		return p.dryRun(ctx, src, req)

@@ -28,32 +28,63 @@ type sources struct {
 	name   string
 	specs  []*roostv1.AppSpec
 	faults manifest.Faults
-	files  []*manifest.Manifest
+	files  []declaration
 	paths  []string
 }
 
-// readSources reads the manifests at paths: files, folders with a roost.yaml, or
-// - for standard input. Relative paths in them start from base, or where that is
-// empty from the manifest's own folder.
-func (p *program) readSources(ctx context.Context, paths []string, base string) (*sources, error) {
+// declaration is a file that declares apps: a manifest or a web.config.
+type declaration interface {
+	Has(app string) bool
+	// Fault places a word on a field.
+	Fault(field, message string, severity manifest.Severity) manifest.Fault
+}
+
+// readSources reads the manifests at paths: files, folders with a roost.yaml or
+// else a web.config, or - for standard input. Relative paths in them start from
+// base, or where that is empty from the manifest's own folder.
+func (p *program) readSources(ctx context.Context, paths []string, base string, o importOptions) (*sources, error) {
 	if base != "" {
 		base = p.path(base)
 	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
 	s := &sources{}
+	imports := 0
 	for _, path := range paths {
-		src, err := p.readSource(ctx, path, base)
+		file, err := p.webConfig(path)
 		if err != nil {
 			return nil, err
 		}
-		if slices.Contains(s.paths, src.Name) {
-			return nil, usage("%s is given twice", src.Name)
+		if file != "" {
+			imports++
+			err = p.importFile(s, file, base, o)
+		} else {
+			err = p.readManifest(ctx, s, path, base)
 		}
-		m, faults := manifest.Read(src)
-		s.faults = append(s.faults, faults...)
-		s.add(src.Name, m)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := o.fits(imports, strings.Join(s.paths, ", ")); err != nil {
+		return nil, err
 	}
 	s.faults.Sort()
 	return s, nil
+}
+
+func (p *program) readManifest(ctx context.Context, s *sources, path, base string) error {
+	src, err := p.readSource(ctx, path, base)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(s.paths, src.Name) {
+		return usage("%s is given twice", src.Name)
+	}
+	m, faults := manifest.Read(src)
+	s.faults = append(s.faults, faults...)
+	s.add(src.Name, m.Name, m.Specs, m)
+	return nil
 }
 
 func (p *program) readSource(ctx context.Context, path, base string) (manifest.Source, error) {
@@ -68,7 +99,7 @@ func (p *program) readSource(ctx context.Context, path, base string) (manifest.S
 	}
 	text, err := readLimited(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return manifest.Source{}, usage("%s does not exist: name a manifest, or a folder that has a %s", path, manifestFile)
+		return manifest.Source{}, usage("%s does not exist: name a manifest or a web.config, or a folder that has a %s or a web.config", path, manifestFile)
 	}
 	if err != nil {
 		return manifest.Source{}, usage("cannot read %s: %v", path, pathReason(err))
@@ -125,23 +156,23 @@ func (p *program) path(path string) string {
 	return filepath.Join(p.Dir, path)
 }
 
-// add takes a manifest in. An app belongs to one file, and all have one name.
-func (s *sources) add(path string, m *manifest.Manifest) {
-	for _, spec := range m.Specs {
-		if i := slices.IndexFunc(s.files, func(f *manifest.Manifest) bool { return f.Has(spec.GetName()) }); i >= 0 {
-			s.faults = append(s.faults, m.Fault("apps."+spec.GetName(), "it is declared in "+s.paths[i]+" too", manifest.Error))
+// add takes in what a file declares. An app belongs to one file, and all have one name.
+func (s *sources) add(path, name string, specs []*roostv1.AppSpec, from declaration) {
+	for _, spec := range specs {
+		if i := slices.IndexFunc(s.files, func(f declaration) bool { return f.Has(spec.GetName()) }); i >= 0 {
+			s.faults = append(s.faults, from.Fault("apps."+spec.GetName(), "it is declared in "+s.paths[i]+" too", manifest.Error))
 			continue
 		}
 		s.specs = append(s.specs, spec)
 	}
 	switch {
-	case m.Name == "":
+	case name == "":
 	case s.name == "":
-		s.name = m.Name
-	case s.name != m.Name:
-		s.faults = append(s.faults, m.Fault("name", fmt.Sprintf("%q differs from %q in another file: apply them one by one", m.Name, s.name), manifest.Error))
+		s.name = name
+	case s.name != name:
+		s.faults = append(s.faults, from.Fault("name", fmt.Sprintf("%q differs from %q in another file: apply them one by one", name, s.name), manifest.Error))
 	}
-	s.files = append(s.files, m)
+	s.files = append(s.files, from)
 	s.paths = append(s.paths, path)
 }
 
@@ -157,7 +188,7 @@ func (s *sources) fault(field, message string, severity manifest.Severity) manif
 
 // declares reports whether m has the app that a field path such as
 // apps.web.listen.port is of. A name that is refused may hold dots itself.
-func declares(m *manifest.Manifest, field string) bool {
+func declares(m declaration, field string) bool {
 	rest, ok := strings.CutPrefix(field, "apps.")
 	if !ok {
 		return false

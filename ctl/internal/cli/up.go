@@ -59,7 +59,7 @@ type session struct {
 }
 
 func (p *program) up(ctx context.Context, o upOptions) error {
-	src, err := p.readSources(ctx, []string{o.file}, "")
+	src, err := p.readSources(ctx, []string{o.file}, "", importOptions{})
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,13 @@ func (f Fault) Error() string {
 	return b.String()
 }
 
+// WithLine is the fault with the line that it is in, for who reads something else
+// than a manifest.
+func (f Fault) WithLine(text string) Fault {
+	f.text = text
+	return f
+}
+
 const (
 	excerptIndent = "    "
 	excerptWidth  = 120 // characters of a line that are shown

@@ -1,0 +1,245 @@
+package webconfig
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxDepth is how deep elements may lie in one another.
+const maxDepth = 64
+
+// document is a file's text.
+type document struct {
+	name  string
+	text  string
+	lines []int // offsets at which lines begin
+}
+
+func newDocument(name, text string) *document {
+	d := &document{name: name, text: text, lines: []int{0}}
+	for i := range len(text) {
+		if text[i] == '\n' {
+			d.lines = append(d.lines, i+1)
+		}
+	}
+	return d
+}
+
+// position returns the line and column, in characters, of an offset, and the line.
+func (d *document) position(at int) (line, column int, text string) {
+	at = min(max(at, 0), len(d.text))
+	i := sort.SearchInts(d.lines, at+1) - 1
+	end := len(d.text)
+	if i+1 < len(d.lines) {
+		end = d.lines[i+1] - 1
+	}
+	begin := d.lines[i]
+	return i + 1, utf8.RuneCountInString(d.text[begin:at]) + 1, strings.TrimSuffix(d.text[begin:end], "\r")
+}
+
+// place is an offset in a document.
+type place struct {
+	doc *document
+	at  int
+}
+
+// element is one of the tree. Names are without namespaces: configuration has none.
+type element struct {
+	name     string
+	place    place
+	attrs    []attribute
+	children []*element
+	parent   *element
+}
+
+type attribute struct {
+	name   string
+	prefix string // or the namespace it stands for
+	value  string
+	place  place
+}
+
+// attr returns an attribute, nil where it is not given.
+func (e *element) attr(name string) *attribute {
+	for i := range e.attrs {
+		if e.attrs[i].name == name && e.attrs[i].prefix == "" {
+			return &e.attrs[i]
+		}
+	}
+	return nil
+}
+
+// value returns an attribute's value, "" where it is not given.
+func (e *element) value(name string) string {
+	if a := e.attr(name); a != nil {
+		return a.value
+	}
+	return ""
+}
+
+// child returns the first child of a name, or nil.
+func (e *element) child(name string) *element {
+	for _, c := range e.children {
+		if c.name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// walk calls f on e and all below it, until it says not to go deeper.
+func (e *element) walk(f func(*element) bool) {
+	if !f(e) {
+		return
+	}
+	for _, c := range e.children {
+		c.walk(f)
+	}
+}
+
+// syntaxError is a fault of the file as XML.
+type syntaxError struct {
+	at  int
+	err error
+}
+
+func (e *syntaxError) Error() string { return e.err.Error() }
+
+// parse returns the root of a document.
+func parse(doc *document) (*element, error) {
+	dec := xml.NewDecoder(strings.NewReader(doc.text))
+	dec.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return in, nil } // it is UTF-8 by now
+	p := parser{doc: doc}
+	for {
+		at := int(dec.InputOffset())
+		token, err := dec.Token()
+		end := int(dec.InputOffset())
+		switch {
+		case errors.Is(err, io.EOF) && p.root == nil:
+			return nil, &syntaxError{at, errors.New("it is empty: want <configuration>")}
+		case errors.Is(err, io.EOF):
+			return p.root, nil
+		case err != nil:
+			return nil, p.syntax(at, end, err)
+		}
+		if err := p.take(token, at, end); err != nil {
+			return nil, err
+		}
+	}
+}
+
+type parser struct {
+	doc   *document
+	root  *element
+	open  *element
+	depth int
+}
+
+// syntax places what the decoder says: at the tag that does not fit, else where
+// it stopped.
+func (p *parser) syntax(at, end int, err error) error {
+	message := err.Error()
+	if e, ok := errors.AsType[*xml.SyntaxError](err); ok {
+		message = e.Msg
+	}
+	if !strings.Contains(message, " closed by ") && !strings.HasPrefix(message, "unexpected end element") {
+		at = end
+	}
+	if message == "unexpected EOF" && p.open != nil {
+		line, _, _ := p.doc.position(p.open.place.at)
+		message = fmt.Sprintf("it ends before <%s> of line %d does", p.open.name, line)
+	}
+	return &syntaxError{at, fmt.Errorf("not XML: %s", message)}
+}
+
+func (p *parser) take(token xml.Token, at, end int) error {
+	switch t := token.(type) {
+	case xml.StartElement:
+		return p.start(t, at, end)
+	case xml.EndElement:
+		p.open = p.open.parent
+		p.depth--
+	case xml.CharData:
+		if p.open == nil && strings.TrimSpace(string(t)) != "" {
+			return &syntaxError{at, errors.New("not XML: text outside the root element")}
+		}
+	case xml.Directive: // nothing in a configuration needs one, and what it declares could be endless
+		return &syntaxError{at, errors.New("it has a <!" + firstWord(string(t)) + ">, which no configuration may have: take it out")}
+	}
+	return nil
+}
+
+func firstWord(s string) string {
+	if f := strings.Fields(s); len(f) > 0 {
+		return f[0]
+	}
+	return ""
+}
+
+func (p *parser) start(t xml.StartElement, at, end int) error {
+	e := &element{name: t.Name.Local, place: place{p.doc, at}, parent: p.open}
+	switch {
+	case p.open != nil:
+		p.open.children = append(p.open.children, e)
+	case p.root != nil:
+		return &syntaxError{at, errors.New("not XML: a second root element")}
+	default:
+		p.root = e
+	}
+	if p.depth++; p.depth > maxDepth {
+		return &syntaxError{at, fmt.Errorf("elements lie inside one another more than %d deep", maxDepth)}
+	}
+	p.open = e
+	places := attributePlaces(p.doc.text[at:min(end, len(p.doc.text))])
+	for i, a := range t.Attr {
+		where := at
+		if i < len(places) {
+			where += places[i]
+		}
+		if a.Name.Space == "xmlns" || a.Name.Space == "" && a.Name.Local == "xmlns" {
+			continue
+		}
+		for _, other := range e.attrs {
+			if other.name == a.Name.Local && other.prefix == a.Name.Space {
+				return &syntaxError{where, fmt.Errorf("not XML: <%s> has %s twice", e.name, a.Name.Local)}
+			}
+		}
+		e.attrs = append(e.attrs, attribute{a.Name.Local, a.Name.Space, a.Value, place{p.doc, where}})
+	}
+	return nil
+}
+
+// attributePlaces returns the offsets of the attributes in a start tag that is
+// known to be well-formed.
+func attributePlaces(tag string) []int {
+	var places []int
+	space := func(i int) bool { return strings.IndexByte(" \t\r\n", tag[i]) >= 0 }
+	i := 1
+	for i < len(tag) && !space(i) && tag[i] != '>' && tag[i] != '/' {
+		i++
+	}
+	for {
+		for i < len(tag) && space(i) {
+			i++
+		}
+		if i >= len(tag) || tag[i] == '>' || tag[i] == '/' {
+			return places
+		}
+		places = append(places, i)
+		quote := strings.IndexAny(tag[i:], `"'`)
+		if quote < 0 {
+			return places
+		}
+		i += quote
+		end := strings.IndexByte(tag[i+1:], tag[i])
+		if end < 0 {
+			return places
+		}
+		i += end + 2
+	}
+}
