@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/roostd/roost/daemon/internal/app"
@@ -318,6 +320,11 @@ type leavingKeeper struct {
 func (k *leavingKeeper) Hello(context.Context, *keeperv1.HelloRequest) (*keeperv1.HelloResponse, error) {
 	k.left()
 	return &keeperv1.HelloResponse{Protocol: Protocol}, nil
+}
+
+// ReportExits comes next, where the call is faster than the end.
+func (k *leavingKeeper) ReportExits(context.Context, *keeperv1.ReportExitsRequest) (*keeperv1.ReportExitsResponse, error) {
+	return nil, status.Error(codes.Unavailable, "leaving")
 }
 
 // A daemon that starts while the keeper of the one before it ends meets its
