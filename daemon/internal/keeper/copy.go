@@ -1,8 +1,14 @@
 package keeper
 
 import (
+	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/roostd/roost/daemon/internal/keeper/pump"
 	"github.com/roostd/roost/daemon/internal/keeper/resolve"
@@ -14,25 +20,47 @@ import (
 // output. What takes longer goes on behind it.
 const copyPatience = time.Second
 
-// copyOutput has the output copied to the files that the launch asks for. All that
-// can fail or take long about it is done by a task of its own.
-func (l *launching) copyOutput() {
-	i, s, want := l.instance, l.server, l.req.GetStdoutFile()
-	if want.GetPrefix() == "" {
+// journalName is the file in an instance's folder that says how far the copy is.
+const journalName = "stdout_file"
+
+// recordedCopy is what a record says of the copy that a launch asks for.
+func recordedCopy(r *keeperv1.LaunchRequest) *keeperv1.StdoutFile {
+	if r.GetStdoutFile().GetPrefix() == "" {
+		return nil
+	}
+	f := proto.CloneOf(r.GetStdoutFile())
+	f.Credential = r.GetCredential()
+	return f
+}
+
+// copyOutput has the output copied to the files that the record tells of. All that
+// can fail or take long about it is done by a task of its own. With resume it goes
+// on where an earlier keeper has ended; what that one left undone comes by streams.
+func (s *server) copyOutput(i *instance, r *keeperv1.Record, resume bool) {
+	want, journal := r.GetStdoutFile(), filepath.Join(i.dir, journalName)
+	if want == nil {
 		return
 	}
-	logs := filepath.Join(s.cfg.LogDir, l.req.GetApp(), i.id)
+	if _, err := os.Lstat(journal); resume && r.GetStdoutFault() != "" && errors.Is(err, fs.ErrNotExist) {
+		return // it was given up, and told
+	}
+	logs := filepath.Join(s.cfg.LogDir, r.GetApp(), i.id)
 	var segments [2]string
 	for n, stream := range streams {
 		segments[n] = pump.Files{Dir: logs, Stream: stream}.Segment()
 	}
-	user := identity(l.req.GetCredential())
+	user := identity(want.GetCredential())
 	i.copy = stdoutfile.New(stdoutfile.Files{
 		Prefix: want.GetPrefix(), MaxSize: want.GetMaxSize(), MaxFiles: int(want.GetMaxFiles()),
-		Start: l.record.GetStartTime().AsTime(), PID: int(l.record.GetPid()),
+		Start: r.GetStartTime().AsTime(), PID: int(r.GetPid()),
 		As: func(f func() error) error { return resolve.As(user, f) }, Open: s.copies,
+		Journal: journal, Resume: resume,
 	}, segments, i.copyFailed, s.cfg.Log.With("instance", i.id))
-	for n, p := range i.pumps {
+	for _, p := range i.pumps {
+		n := slices.Index(streams, p.Stream())
+		if resume && p.Size() > 0 {
+			i.copy.Moved(n, p.Size()) // as far as it was not copied yet
+		}
 		p.OnMove(func(end int64) { i.copy.Moved(n, end) })
 	}
 	s.tasks.Go(func() { i.copy.Run(s.life) })

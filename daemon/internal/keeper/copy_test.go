@@ -1,12 +1,14 @@
 package keeper
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -269,5 +271,52 @@ func (f *fixture) faults() func() []string {
 		mu.Lock()
 		defer mu.Unlock()
 		return append([]string(nil), list...)
+	}
+}
+
+// Keepers that are killed while an app writes, one after the other, cost the copy
+// no line and repeat none.
+func TestStdoutFile_GoesOnWithTheNextKeeper(t *testing.T) {
+	f := newOutsideFixture(t, "")
+	l := f.shell(`i=0; while [ ! -e stop ]; do echo line $i; i=$((i+1)); done; echo lines $i; : >done; exec sleep 600`)
+	*l.Spec.Logs.MaxFiles = 10_000
+	l.Spec.Logs.MaxSize = 64 << 10
+	p := f.launch(l)
+	prefix := filepath.Join(l.Dir, "logs", "deep", "web")
+	size := func() int { return len(copied(t, prefix)) }
+	for range 5 {
+		f.await(func() bool { return size() > 0 })
+		from, old := size(), f.keeperPID()
+		f.await(func() bool { return size() > from })
+		if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		f.nextKeeper(old)
+	}
+	if err := os.WriteFile(filepath.Join(l.Dir, "stop"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.await(func() bool { _, err := os.Stat(filepath.Join(l.Dir, "done")); return err == nil })
+	if err := p.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.wait(p.Gone())
+	want := f.output(p, "stdout")
+	found, _ := filepath.Glob(prefix + "_*")
+	slices.SortFunc(found, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
+	var got strings.Builder
+	for _, path := range found {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Write(data)
+	}
+	lines := strings.Split(strings.TrimSuffix(want, "\n"), "\n")
+	if last := fmt.Sprintf("lines %d", len(lines)-1); lines[len(lines)-1] != last {
+		t.Errorf("the app's output ends with %q, want %q", lines[len(lines)-1], last)
+	}
+	if got.String() != want {
+		t.Errorf("the copy has %d bytes, the app wrote %d", got.Len(), len(want))
 	}
 }

@@ -58,6 +58,9 @@ func (s *server) takeOver(r *keeperv1.Record) {
 		s.cfg.Log.Error("cannot write a record", "instance", i.id, "error", err)
 	}
 	close(i.published)
+	if !past {
+		s.copyOutput(i, r, true)
+	}
 	s.tasks.Go(func() { i.run(s.life) })
 	if !past {
 		s.tasks.Go(func() { s.awaitExit(i, r, exited) })
@@ -85,10 +88,6 @@ func (s *server) adopt(i *instance, r *keeperv1.Record) error {
 	i.tree = found
 	i.limited = s.limiter.Find(i.id, found)
 	i.pumps = s.reopenOutput(i, r)
-	if r.GetStdoutCopied() && r.GetStdoutFault() == "" {
-		// How far it had come only the keeper knew that is gone.
-		r.StdoutFault = "the copy ends where the keeper that made it has ended; roostctl logs has the rest"
-	}
 	i.order = func() (spawn.Order, error) { return spawn.OrderOf(leader.PID, leader.Ticks) }
 	handle, err := proc.Open(leader.PID, leader.Ticks)
 	switch {

@@ -76,6 +76,12 @@ func (p *Pump) Create() (err error) {
 // must not block, and is set before Run.
 func (p *Pump) OnMove(f func(end int64)) { p.moved = f }
 
+// Stream is stdout or stderr.
+func (p *Pump) Stream() string { return p.files.Stream }
+
+// Size is that of the segment, before Run.
+func (p *Pump) Size() int64 { return p.size }
+
 // Close ends the use of a pump that does not run.
 func (p *Pump) Close() {
 	p.poller.remove(p.fifo)

@@ -23,6 +23,11 @@ type Files struct {
 	PID      int
 	// As calls a function with the rights of the app's user.
 	As func(func() error) error
+	// Journal is a file of the keeper's own, beside the instance's record, by which
+	// another keeper can go on with the copy; "" keeps none.
+	Journal string
+	// Resume goes on with a copy that an earlier keeper has begun.
+	Resume bool
 	// Open are those that are written to.
 	Open *Open
 }
@@ -45,21 +50,26 @@ type output struct {
 	midLine bool // what was written last did not end a line
 }
 
-// write writes what has room in the file, or begins the next where nothing has.
-func (o *output) write(b []byte) (int, error) {
+// room tells how much of b has room in the file, and what file that is. Where
+// nothing has, it begins the next one.
+func (o *output) room(b []byte) (fit int, info fs.FileInfo, err error) {
 	if o.file == nil {
-		return 0, o.roll()
+		return 0, nil, o.roll()
 	}
 	// Asked each time: the app's user may cut or delete it.
-	info, err := o.file.Stat()
-	if err != nil {
-		return 0, err
+	if info, err = o.file.Stat(); err != nil {
+		return 0, nil, err
 	}
-	fit := fitting(b, info.Size(), o.files.MaxSize, o.midLine)
+	fit = fitting(b, info.Size(), o.files.MaxSize, o.midLine)
 	if fit == 0 || isDeleted(info) {
-		return 0, o.roll()
+		return 0, nil, o.roll()
 	}
-	n, err := o.file.Write(b[:fit])
+	return fit, info, nil
+}
+
+// write writes what has room.
+func (o *output) write(b []byte) (int, error) {
+	n, err := o.file.Write(b)
 	if n > 0 {
 		o.midLine = b[n-1] != '\n'
 	}

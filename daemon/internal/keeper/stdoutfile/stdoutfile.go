@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -35,6 +36,7 @@ type Copy struct {
 	log     hclog.Logger
 	fail    func(error)
 	out     *output
+	journal *journal
 	sources [2]*source
 	buf     []byte
 	failed  bool
@@ -67,7 +69,7 @@ type piece struct {
 // the first thing that goes wrong, and of no other.
 func New(f Files, segments [2]string, fail func(error), log hclog.Logger) *Copy {
 	return &Copy{
-		log: log, fail: fail, out: &output{files: f}, buf: make([]byte, chunk),
+		log: log, fail: fail, out: &output{files: f}, journal: &journal{path: f.Journal}, buf: make([]byte, chunk),
 		sources: [2]*source{{path: segments[0]}, {path: segments[1]}},
 		wake:    make(chan struct{}, 1), finish: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -124,8 +126,7 @@ func (c *Copy) Done() <-chan struct{} { return c.done }
 func (c *Copy) Run(ctx context.Context) {
 	defer close(c.done)
 	defer c.close()
-	// At once, and though nothing is written yet: each start has its file.
-	if err := c.out.roll(); err != nil {
+	if err := c.begin(); err != nil {
 		c.told(err)
 		return
 	}
@@ -148,11 +149,35 @@ func (c *Copy) Run(ctx context.Context) {
 	}
 }
 
+// begin opens the first file.
+func (c *Copy) begin() error {
+	if c.out.files.Resume {
+		return c.takeUp()
+	}
+	// At once, and though nothing is written yet: each start has its file.
+	if err := c.out.roll(); err != nil {
+		return err
+	}
+	if info, err := c.out.file.Stat(); err == nil {
+		c.note(0, 0, info)
+	}
+	return nil
+}
+
+// note writes down that length bytes of a stream are about to be written.
+func (c *Copy) note(stream, length int, info fs.FileInfo) {
+	m := mark{N: int64(c.out.n - 1), Size: info.Size(), Stream: int64(stream), Length: int64(length)}
+	m.Dev, m.Ino = identify(info)
+	m.Pos = [2]int64{c.sources[0].pos, c.sources[1].pos}
+	c.journal.note(m)
+}
+
 func (c *Copy) close() {
 	c.mu.Lock()
 	c.deaf, c.queue = true, nil
 	c.mu.Unlock()
 	c.out.close()
+	c.journal.close()
 	for _, s := range c.sources {
 		if s.file != nil {
 			_ = s.file.Close()
@@ -164,7 +189,7 @@ func (c *Copy) close() {
 func (c *Copy) copy(ctx context.Context, p piece) bool {
 	s := c.sources[p.stream]
 	for s.pos < p.end {
-		n, err := c.step(s, p.end)
+		n, err := c.step(p)
 		s.pos += int64(n)
 		if err == nil {
 			c.stalls = 0
@@ -180,7 +205,8 @@ func (c *Copy) copy(ctx context.Context, p piece) bool {
 }
 
 // step copies some bytes, and tells how many.
-func (c *Copy) step(s *source, end int64) (int, error) {
+func (c *Copy) step(p piece) (int, error) {
+	s, end := c.sources[p.stream], p.end
 	if s.file == nil {
 		f, err := os.Open(s.path)
 		if err != nil {
@@ -197,7 +223,12 @@ func (c *Copy) step(s *source, end int64) (int, error) {
 	default:
 		return 0, err
 	}
-	return c.out.write(c.buf[:n])
+	fit, info, err := c.out.room(c.buf[:n])
+	if fit == 0 || err != nil {
+		return 0, err
+	}
+	c.note(p.stream, fit, info)
+	return c.out.write(c.buf[:fit])
 }
 
 // told tells of the first thing that went wrong.

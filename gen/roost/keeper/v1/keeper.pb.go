@@ -506,7 +506,9 @@ type StdoutFile struct {
 	// MaxSize of one file in bytes.
 	MaxSize int64 `protobuf:"varint,2,opt,name=max_size,json=maxSize,proto3" json:"max_size,omitempty"`
 	// MaxFiles is how many such sizes all files of the prefix may hold.
-	MaxFiles      int32 `protobuf:"varint,3,opt,name=max_files,json=maxFiles,proto3" json:"max_files,omitempty"`
+	MaxFiles int32 `protobuf:"varint,3,opt,name=max_files,json=maxFiles,proto3" json:"max_files,omitempty"`
+	// Credential of whose rights to files they are made with; set in a record.
+	Credential    *Credential `protobuf:"bytes,4,opt,name=credential,proto3" json:"credential,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -560,6 +562,13 @@ func (x *StdoutFile) GetMaxFiles() int32 {
 		return x.MaxFiles
 	}
 	return 0
+}
+
+func (x *StdoutFile) GetCredential() *Credential {
+	if x != nil {
+		return x.Credential
+	}
+	return nil
 }
 
 // LaunchResponse is the record of what was spawned.
@@ -717,8 +726,8 @@ type Record struct {
 	Gone bool `protobuf:"varint,15,opt,name=gone,proto3" json:"gone,omitempty"`
 	// StdoutFault is why the copy of its output is not complete; empty where it is.
 	StdoutFault string `protobuf:"bytes,16,opt,name=stdout_fault,json=stdoutFault,proto3" json:"stdout_fault,omitempty"`
-	// StdoutCopied tells that its output is copied to files of its user.
-	StdoutCopied  bool `protobuf:"varint,17,opt,name=stdout_copied,json=stdoutCopied,proto3" json:"stdout_copied,omitempty"`
+	// StdoutFile is where its output is copied to; absent is nowhere.
+	StdoutFile    *StdoutFile `protobuf:"bytes,17,opt,name=stdout_file,json=stdoutFile,proto3" json:"stdout_file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -865,11 +874,11 @@ func (x *Record) GetStdoutFault() string {
 	return ""
 }
 
-func (x *Record) GetStdoutCopied() bool {
+func (x *Record) GetStdoutFile() *StdoutFile {
 	if x != nil {
-		return x.StdoutCopied
+		return x.StdoutFile
 	}
-	return false
+	return nil
 }
 
 // Exit is how a leader ended.
@@ -2170,19 +2179,22 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"stdoutFile\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\\\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x99\x01\n" +
 	"\n" +
 	"StdoutFile\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x19\n" +
 	"\bmax_size\x18\x02 \x01(\x03R\amaxSize\x12\x1b\n" +
-	"\tmax_files\x18\x03 \x01(\x05R\bmaxFiles\"{\n" +
+	"\tmax_files\x18\x03 \x01(\x05R\bmaxFiles\x12;\n" +
+	"\n" +
+	"credential\x18\x04 \x01(\v2\x1b.roost.keeper.v1.CredentialR\n" +
+	"credential\"{\n" +
 	"\x0eLaunchResponse\x12/\n" +
 	"\x06record\x18\x01 \x01(\v2\x17.roost.keeper.v1.RecordR\x06record\x128\n" +
 	"\afailure\x18\x02 \x01(\v2\x1e.roost.keeper.v1.LaunchFailureR\afailure\"Q\n" +
 	"\rLaunchFailure\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
 	"\x05errno\x18\x02 \x01(\x05R\x05errno\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xd2\x05\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xeb\x05\n" +
 	"\x06Record\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\tR\x03app\x12\x1e\n" +
@@ -2206,8 +2218,9 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"conditions\x12)\n" +
 	"\x04exit\x18\x0e \x01(\v2\x15.roost.keeper.v1.ExitR\x04exit\x12\x12\n" +
 	"\x04gone\x18\x0f \x01(\bR\x04gone\x12!\n" +
-	"\fstdout_fault\x18\x10 \x01(\tR\vstdoutFault\x12#\n" +
-	"\rstdout_copied\x18\x11 \x01(\bR\fstdoutCopied\x1a>\n" +
+	"\fstdout_fault\x18\x10 \x01(\tR\vstdoutFault\x12<\n" +
+	"\vstdout_file\x18\x11 \x01(\v2\x1b.roost.keeper.v1.StdoutFileR\n" +
+	"stdoutFile\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a=\n" +
@@ -2361,55 +2374,57 @@ var file_roost_keeper_v1_keeper_proto_depIdxs = []int32{
 	4,  // 2: roost.keeper.v1.LaunchRequest.credential:type_name -> roost.keeper.v1.Credential
 	36, // 3: roost.keeper.v1.LaunchRequest.annotations:type_name -> roost.keeper.v1.LaunchRequest.AnnotationsEntry
 	6,  // 4: roost.keeper.v1.LaunchRequest.stdout_file:type_name -> roost.keeper.v1.StdoutFile
-	9,  // 5: roost.keeper.v1.LaunchResponse.record:type_name -> roost.keeper.v1.Record
-	8,  // 6: roost.keeper.v1.LaunchResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
-	40, // 7: roost.keeper.v1.Record.start_time:type_name -> google.protobuf.Timestamp
-	37, // 8: roost.keeper.v1.Record.annotations:type_name -> roost.keeper.v1.Record.AnnotationsEntry
-	38, // 9: roost.keeper.v1.Record.conditions:type_name -> roost.keeper.v1.Record.ConditionsEntry
-	10, // 10: roost.keeper.v1.Record.exit:type_name -> roost.keeper.v1.Exit
-	40, // 11: roost.keeper.v1.Exit.time:type_name -> google.protobuf.Timestamp
-	9,  // 12: roost.keeper.v1.ListResponse.records:type_name -> roost.keeper.v1.Record
-	9,  // 13: roost.keeper.v1.WatchResponse.record:type_name -> roost.keeper.v1.Record
-	15, // 14: roost.keeper.v1.WatchResponse.orphan:type_name -> roost.keeper.v1.Orphan
-	39, // 15: roost.keeper.v1.AnnotateRequest.annotations:type_name -> roost.keeper.v1.AnnotateRequest.AnnotationsEntry
-	4,  // 16: roost.keeper.v1.ExecRequest.credential:type_name -> roost.keeper.v1.Credential
-	41, // 17: roost.keeper.v1.ExecRequest.timeout:type_name -> google.protobuf.Duration
-	10, // 18: roost.keeper.v1.ExecResponse.exit:type_name -> roost.keeper.v1.Exit
-	8,  // 19: roost.keeper.v1.ExecResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
-	10, // 20: roost.keeper.v1.ReportExitsRequest.ExitsEntry.value:type_name -> roost.keeper.v1.Exit
-	0,  // 21: roost.keeper.v1.KeeperService.Hello:input_type -> roost.keeper.v1.HelloRequest
-	2,  // 22: roost.keeper.v1.KeeperService.ReportExits:input_type -> roost.keeper.v1.ReportExitsRequest
-	5,  // 23: roost.keeper.v1.KeeperService.Launch:input_type -> roost.keeper.v1.LaunchRequest
-	11, // 24: roost.keeper.v1.KeeperService.List:input_type -> roost.keeper.v1.ListRequest
-	13, // 25: roost.keeper.v1.KeeperService.Watch:input_type -> roost.keeper.v1.WatchRequest
-	16, // 26: roost.keeper.v1.KeeperService.Signal:input_type -> roost.keeper.v1.SignalRequest
-	18, // 27: roost.keeper.v1.KeeperService.Kill:input_type -> roost.keeper.v1.KillRequest
-	20, // 28: roost.keeper.v1.KeeperService.Forget:input_type -> roost.keeper.v1.ForgetRequest
-	22, // 29: roost.keeper.v1.KeeperService.Annotate:input_type -> roost.keeper.v1.AnnotateRequest
-	24, // 30: roost.keeper.v1.KeeperService.Members:input_type -> roost.keeper.v1.MembersRequest
-	26, // 31: roost.keeper.v1.KeeperService.Memory:input_type -> roost.keeper.v1.MemoryRequest
-	28, // 32: roost.keeper.v1.KeeperService.Owner:input_type -> roost.keeper.v1.OwnerRequest
-	30, // 33: roost.keeper.v1.KeeperService.Exec:input_type -> roost.keeper.v1.ExecRequest
-	32, // 34: roost.keeper.v1.KeeperService.Shutdown:input_type -> roost.keeper.v1.ShutdownRequest
-	1,  // 35: roost.keeper.v1.KeeperService.Hello:output_type -> roost.keeper.v1.HelloResponse
-	3,  // 36: roost.keeper.v1.KeeperService.ReportExits:output_type -> roost.keeper.v1.ReportExitsResponse
-	7,  // 37: roost.keeper.v1.KeeperService.Launch:output_type -> roost.keeper.v1.LaunchResponse
-	12, // 38: roost.keeper.v1.KeeperService.List:output_type -> roost.keeper.v1.ListResponse
-	14, // 39: roost.keeper.v1.KeeperService.Watch:output_type -> roost.keeper.v1.WatchResponse
-	17, // 40: roost.keeper.v1.KeeperService.Signal:output_type -> roost.keeper.v1.SignalResponse
-	19, // 41: roost.keeper.v1.KeeperService.Kill:output_type -> roost.keeper.v1.KillResponse
-	21, // 42: roost.keeper.v1.KeeperService.Forget:output_type -> roost.keeper.v1.ForgetResponse
-	23, // 43: roost.keeper.v1.KeeperService.Annotate:output_type -> roost.keeper.v1.AnnotateResponse
-	25, // 44: roost.keeper.v1.KeeperService.Members:output_type -> roost.keeper.v1.MembersResponse
-	27, // 45: roost.keeper.v1.KeeperService.Memory:output_type -> roost.keeper.v1.MemoryResponse
-	29, // 46: roost.keeper.v1.KeeperService.Owner:output_type -> roost.keeper.v1.OwnerResponse
-	31, // 47: roost.keeper.v1.KeeperService.Exec:output_type -> roost.keeper.v1.ExecResponse
-	33, // 48: roost.keeper.v1.KeeperService.Shutdown:output_type -> roost.keeper.v1.ShutdownResponse
-	35, // [35:49] is the sub-list for method output_type
-	21, // [21:35] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	4,  // 5: roost.keeper.v1.StdoutFile.credential:type_name -> roost.keeper.v1.Credential
+	9,  // 6: roost.keeper.v1.LaunchResponse.record:type_name -> roost.keeper.v1.Record
+	8,  // 7: roost.keeper.v1.LaunchResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
+	40, // 8: roost.keeper.v1.Record.start_time:type_name -> google.protobuf.Timestamp
+	37, // 9: roost.keeper.v1.Record.annotations:type_name -> roost.keeper.v1.Record.AnnotationsEntry
+	38, // 10: roost.keeper.v1.Record.conditions:type_name -> roost.keeper.v1.Record.ConditionsEntry
+	10, // 11: roost.keeper.v1.Record.exit:type_name -> roost.keeper.v1.Exit
+	6,  // 12: roost.keeper.v1.Record.stdout_file:type_name -> roost.keeper.v1.StdoutFile
+	40, // 13: roost.keeper.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	9,  // 14: roost.keeper.v1.ListResponse.records:type_name -> roost.keeper.v1.Record
+	9,  // 15: roost.keeper.v1.WatchResponse.record:type_name -> roost.keeper.v1.Record
+	15, // 16: roost.keeper.v1.WatchResponse.orphan:type_name -> roost.keeper.v1.Orphan
+	39, // 17: roost.keeper.v1.AnnotateRequest.annotations:type_name -> roost.keeper.v1.AnnotateRequest.AnnotationsEntry
+	4,  // 18: roost.keeper.v1.ExecRequest.credential:type_name -> roost.keeper.v1.Credential
+	41, // 19: roost.keeper.v1.ExecRequest.timeout:type_name -> google.protobuf.Duration
+	10, // 20: roost.keeper.v1.ExecResponse.exit:type_name -> roost.keeper.v1.Exit
+	8,  // 21: roost.keeper.v1.ExecResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
+	10, // 22: roost.keeper.v1.ReportExitsRequest.ExitsEntry.value:type_name -> roost.keeper.v1.Exit
+	0,  // 23: roost.keeper.v1.KeeperService.Hello:input_type -> roost.keeper.v1.HelloRequest
+	2,  // 24: roost.keeper.v1.KeeperService.ReportExits:input_type -> roost.keeper.v1.ReportExitsRequest
+	5,  // 25: roost.keeper.v1.KeeperService.Launch:input_type -> roost.keeper.v1.LaunchRequest
+	11, // 26: roost.keeper.v1.KeeperService.List:input_type -> roost.keeper.v1.ListRequest
+	13, // 27: roost.keeper.v1.KeeperService.Watch:input_type -> roost.keeper.v1.WatchRequest
+	16, // 28: roost.keeper.v1.KeeperService.Signal:input_type -> roost.keeper.v1.SignalRequest
+	18, // 29: roost.keeper.v1.KeeperService.Kill:input_type -> roost.keeper.v1.KillRequest
+	20, // 30: roost.keeper.v1.KeeperService.Forget:input_type -> roost.keeper.v1.ForgetRequest
+	22, // 31: roost.keeper.v1.KeeperService.Annotate:input_type -> roost.keeper.v1.AnnotateRequest
+	24, // 32: roost.keeper.v1.KeeperService.Members:input_type -> roost.keeper.v1.MembersRequest
+	26, // 33: roost.keeper.v1.KeeperService.Memory:input_type -> roost.keeper.v1.MemoryRequest
+	28, // 34: roost.keeper.v1.KeeperService.Owner:input_type -> roost.keeper.v1.OwnerRequest
+	30, // 35: roost.keeper.v1.KeeperService.Exec:input_type -> roost.keeper.v1.ExecRequest
+	32, // 36: roost.keeper.v1.KeeperService.Shutdown:input_type -> roost.keeper.v1.ShutdownRequest
+	1,  // 37: roost.keeper.v1.KeeperService.Hello:output_type -> roost.keeper.v1.HelloResponse
+	3,  // 38: roost.keeper.v1.KeeperService.ReportExits:output_type -> roost.keeper.v1.ReportExitsResponse
+	7,  // 39: roost.keeper.v1.KeeperService.Launch:output_type -> roost.keeper.v1.LaunchResponse
+	12, // 40: roost.keeper.v1.KeeperService.List:output_type -> roost.keeper.v1.ListResponse
+	14, // 41: roost.keeper.v1.KeeperService.Watch:output_type -> roost.keeper.v1.WatchResponse
+	17, // 42: roost.keeper.v1.KeeperService.Signal:output_type -> roost.keeper.v1.SignalResponse
+	19, // 43: roost.keeper.v1.KeeperService.Kill:output_type -> roost.keeper.v1.KillResponse
+	21, // 44: roost.keeper.v1.KeeperService.Forget:output_type -> roost.keeper.v1.ForgetResponse
+	23, // 45: roost.keeper.v1.KeeperService.Annotate:output_type -> roost.keeper.v1.AnnotateResponse
+	25, // 46: roost.keeper.v1.KeeperService.Members:output_type -> roost.keeper.v1.MembersResponse
+	27, // 47: roost.keeper.v1.KeeperService.Memory:output_type -> roost.keeper.v1.MemoryResponse
+	29, // 48: roost.keeper.v1.KeeperService.Owner:output_type -> roost.keeper.v1.OwnerResponse
+	31, // 49: roost.keeper.v1.KeeperService.Exec:output_type -> roost.keeper.v1.ExecResponse
+	33, // 50: roost.keeper.v1.KeeperService.Shutdown:output_type -> roost.keeper.v1.ShutdownResponse
+	37, // [37:51] is the sub-list for method output_type
+	23, // [23:37] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_roost_keeper_v1_keeper_proto_init() }
