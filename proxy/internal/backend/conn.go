@@ -26,6 +26,9 @@ type Conn struct {
 	Data any
 	// Reused says that it has carried an exchange before.
 	Reused bool
+	// Private says that the app may take whatever comes on the connection for
+	// one client's: Release closes it instead of making it available to others.
+	Private bool
 
 	mark uint32 // the tick that it became idle in
 }
@@ -58,7 +61,8 @@ func (l *Lease) Dial() (*Conn, error) {
 	return &Conn{Conn: nc}, nil
 }
 
-// Keep has Release make c, which has nothing pending, available to others.
+// Keep has Release make c, which has nothing pending, available to others,
+// unless it is private.
 func (l *Lease) Keep(c *Conn) { l.keep = c }
 
 // OnDrain calls f in a goroutine of its own once the endpoint takes no more
@@ -109,7 +113,7 @@ func (p *Pool) release(e *endpoint, unused, keep *Conn) (closing [2]*Conn) {
 		if c == nil {
 			continue
 		}
-		if e.Draining {
+		if e.Draining || c.Private {
 			closing[i] = c
 			continue
 		}

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"maps"
 	"slices"
 )
 
@@ -11,6 +12,7 @@ type endpoint struct {
 	inFlight int
 	requests uint64
 	idle     []*Conn // the one used last is at the end
+	pinned   map[*Conn]struct{}
 	// draining ends when the endpoint takes no more requests.
 	draining context.Context
 	drain    context.CancelFunc
@@ -43,14 +45,14 @@ func (e *endpoint) update(ep Endpoint) (outside []func()) {
 }
 
 // leave has the endpoint take no more requests and gives up its idle
-// connections.
+// connections, pinned ones among them.
 func (e *endpoint) leave() (outside []func()) {
 	if e.Draining {
 		return nil
 	}
 	e.Draining = true
-	idle := e.idle
-	e.idle = nil
+	idle := slices.AppendSeq(e.idle, maps.Keys(e.pinned))
+	e.idle, e.pinned = nil, nil
 	// Whoever waits for the end of the context runs in its own goroutine.
 	return []func(){e.drain, func() {
 		for _, c := range idle {

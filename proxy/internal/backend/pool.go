@@ -100,10 +100,17 @@ func (p *Pool) Acquire(avoid []string) (Lease, bool) {
 	if e == nil {
 		return Lease{}, false
 	}
+	l := p.lease(e)
+	l.idle = e.pop()
+	return l, true
+}
+
+// lease counts a claim on e. The caller holds mu.
+func (p *Pool) lease(e *endpoint) Lease {
 	e.inFlight++
 	e.requests++
 	p.requests++
-	return Lease{pool: p, endpoint: e, idle: e.pop()}, true
+	return Lease{pool: p, endpoint: e}
 }
 
 func (p *Pool) pick(avoid []string) *endpoint {

@@ -27,6 +27,12 @@ func (x *exchange) forward() {
 // acquire claims an instance. If there is none it waits for one. It reports
 // false when the request was answered.
 func (x *exchange) acquire() bool {
+	if len(x.c.pairs) > 0 && x.rejoin() {
+		return true
+	}
+	if x.orphaned && !x.startsOver() {
+		return false
+	}
 	for waits := 0; ; waits++ {
 		switch {
 		case x.attempts == maxAttempts:
@@ -66,10 +72,14 @@ func (x *exchange) claim() bool {
 func (x *exchange) take(avoid []string) bool {
 	x.lease, x.held = x.app.Acquire(avoid)
 	if x.held {
-		e := x.lease.Endpoint()
-		x.rec.Instance, x.rec.Generation = e.Instance, e.Generation
+		x.noteInstance()
 	}
 	return x.held
+}
+
+func (x *exchange) noteInstance() {
+	e := x.lease.Endpoint()
+	x.rec.Instance, x.rec.Generation = e.Instance, e.Generation
 }
 
 // hold waits for an instance. It reports false when the request was answered.
@@ -128,7 +138,10 @@ func (x *exchange) repeatable() bool {
 
 // connect gets a connection to the claimed instance.
 func (x *exchange) connect() bool {
-	bc := x.lease.Idle()
+	bc := x.bc
+	if bc == nil {
+		bc = x.lease.Idle()
+	}
 	if bc != nil && x.fresh {
 		bc.Close()
 		bc = nil
@@ -141,6 +154,7 @@ func (x *exchange) connect() bool {
 			return false
 		}
 	}
+	bc.Private = bc.Private || x.req.ConnectionAuth
 	x.bc, x.peer = bc, peerOf(bc)
 	x.peer.write.stalled = x.c.appStalled
 	x.c.attach(x.peer)
@@ -170,7 +184,11 @@ func (x *exchange) send() bool {
 	if err != nil {
 		if n == 0 && c.interrupted() == causeNone {
 			// Not a byte left this process: safe with any method.
-			x.tried(!x.bc.Reused, err)
+			if x.paired {
+				x.part()
+			} else {
+				x.tried(!x.bc.Reused, err)
+			}
 			return false
 		}
 		return true // the app may have answered before it closed
@@ -235,6 +253,9 @@ func (x *exchange) readMore() (done, again bool) {
 	case len(x.bb.unread()) == 0 && x.mayRepeat():
 		x.tried(!x.bc.Reused, err)
 		return true, true
+	case len(x.bb.unread()) == 0 && x.req.ConnectionAuth && x.bc.Reused && x.repeatable():
+		x.hangUp(err.Error())
+		return true, false
 	}
 	x.blame(err)
 	x.fail(&failure{code: codeBackendLost, reason: "the app closed the connection before it answered: " + err.Error()})
@@ -242,9 +263,10 @@ func (x *exchange) readMore() (done, again bool) {
 }
 
 // mayRepeat reports whether a request whose connection the app closed without
-// a byte of an answer may be sent again: the app may have acted on it.
+// a byte of an answer may be sent again: the app may have acted on it. A step of
+// a handshake means something on its connection only.
 func (x *exchange) mayRepeat() bool {
-	return x.repeatable() && !x.answering && (x.bc.Reused || len(x.failed) == 0)
+	return x.repeatable() && !x.req.ConnectionAuth && !x.answering && (x.bc.Reused || len(x.failed) == 0)
 }
 
 // passInterim forwards a 1xx answer; clients of HTTP/1.0 do not know any.

@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/roostd/roost/proxy/internal/backend"
 )
 
 // cause is why a wait was interrupted from outside.
@@ -39,6 +41,8 @@ type conn struct {
 	cert    string // the client's certificate, base64 of DER
 	// cut has close send RST.
 	cut bool
+	// pairs are the connections to apps that belong to this client.
+	pairs []backend.Pinned
 	// Noted each time before a write to the app waits, by the connection's
 	// goroutine and by that of an upload.
 	appStalled, upStalled func()
@@ -141,6 +145,9 @@ func (c *conn) lastLook() bool {
 
 func (c *conn) close() {
 	discard(&c.in)
+	for _, p := range c.pairs {
+		p.Close()
+	}
 	c.sayGoodbye()
 	c.sweep.leave(c.slot)
 	c.sock.close(c.cut)

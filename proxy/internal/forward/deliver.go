@@ -12,6 +12,7 @@ import (
 func (x *exchange) deliver() {
 	c := x.c
 	x.rec.Status, x.rec.Reason = x.resp.Status, ""
+	x.decidePair()
 	x.down.ResponseBody(&x.resp, x.req.Method)
 	chunked := x.req.Minor == 1 && (x.down.Kind == http1.ByChunks || x.down.Kind == http1.UntilClose)
 	x.keep = x.keep && !c.srv.draining.Load()
@@ -19,7 +20,7 @@ func (x *exchange) deliver() {
 		x.keep = false // the end of the connection is the end of the body
 	}
 	if !x.uploaded() {
-		x.keep = false
+		x.keep = x.keep && x.handshakes()
 	}
 	// What the client has sent meanwhile must not turn the close into RST.
 	x.lingers = !x.keep && x.req.KeepAlive()
@@ -37,6 +38,9 @@ func (x *exchange) deliver() {
 		}
 	}
 	x.doneAt = c.srv.now()
+	if x.keep && !x.uploaded() {
+		x.finishUpload()
+	}
 	reusable := x.resp.KeepAlive() && x.down.Kind != http1.UntilClose && len(x.bb.unread()) == 0
 	x.letGo(reusable)
 }

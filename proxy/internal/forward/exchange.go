@@ -51,6 +51,10 @@ type state struct {
 	ubuf   *buffer // what the upload read and has not used
 	first  []byte  // body bytes that came with the head
 
+	paired   bool // bc has carried earlier requests of this client alone
+	orphaned bool // such a connection was gone
+	pairs    bool // bc stays with this client
+
 	attempts  int
 	again     bool // the activator says that failed instances are worth a try
 	backs     int  // times that the activator was told of failed instances
@@ -229,8 +233,8 @@ func (x *exchange) received(n int, err error) *failure {
 	return nil
 }
 
-// letGo ends the use of the app: the connection goes back if keep is set and
-// nothing has happened to it, and is closed otherwise.
+// letGo ends the use of the app: the connection goes back, or stays with its
+// client, if keep is set and nothing has happened to it, and is closed otherwise.
 func (x *exchange) letGo(keep bool) {
 	keep = keep && x.uploaded()
 	if x.upload != nil {
@@ -238,10 +242,13 @@ func (x *exchange) letGo(keep bool) {
 		x.upload = nil
 	}
 	if x.bc != nil {
-		if x.c.detach() && keep {
-			x.lease.Keep(x.bc)
-		} else {
+		switch whole := x.c.detach(); {
+		case !whole || !keep:
 			x.bc.Close()
+		case x.pairs && x.keep:
+			x.pair()
+		default:
+			x.lease.Keep(x.bc)
 		}
 		x.bc, x.peer = nil, nil
 	}

@@ -8,6 +8,7 @@ type ID uint8
 const (
 	Other ID = iota
 	Accept
+	Authorization
 	Connection
 	ContentLength
 	Expect
@@ -23,6 +24,7 @@ const (
 	TransferEncoding
 	Upgrade
 	UserAgent
+	WWWAuthenticate
 	XForwardedFor
 	XForwardedHost
 	XForwardedPort
@@ -68,11 +70,19 @@ func fieldID(name []byte) ID {
 		return either(name, "connection", Connection, "keep-alive", KeepAlive)
 	case 12:
 		return either(name, "x-request-id", XRequestID, "", Other)
+	case 13:
+		if id := is(name, "authorization", Authorization); id != Other {
+			return id
+		}
 	case 14:
 		return either(name, "content-length", ContentLength, "", Other)
 	case 15:
 		return either(name, "x-forwarded-for", XForwardedFor, "", Other)
 	case 16:
+		// Written with "_" it is no challenge to anybody.
+		if id := is(name, "www-authenticate", WWWAuthenticate); id != Other {
+			return id
+		}
 		if id := either(name, "x-forwarded-host", XForwardedHost, "x-forwarded-port", XForwardedPort); id != Other {
 			return id
 		}

@@ -51,6 +51,9 @@ type Request struct {
 	Chunked bool
 	// Expect100 says that the client waits for a 100 before it sends its body.
 	Expect100 bool
+	// ConnectionAuth says that the client authenticates by a scheme that may do
+	// so for its connection: Negotiate or NTLM.
+	ConnectionAuth bool
 
 	state requestState
 	hosts int
@@ -153,6 +156,8 @@ func (r *Request) field(buf []byte, start, end int) error {
 		r.host = *f
 	case Expect:
 		r.Expect100 = r.Expect100 || EqualFold(value, "100-continue")
+	case Authorization:
+		r.ConnectionAuth = r.ConnectionAuth || connectionScheme(value)
 	}
 	return r.framing(f.ID, value, &r.Length, &r.Chunked)
 }

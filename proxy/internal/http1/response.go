@@ -14,6 +14,9 @@ type Response struct {
 	Length int64
 	// Chunked says that the body comes in chunks.
 	Chunked bool
+	// ConnectionAuth says that the app asks for such authentication, or goes on
+	// with it: see Request.
+	ConnectionAuth bool
 
 	reason    span
 	hasStatus bool
@@ -114,7 +117,11 @@ func (r *Response) field(buf []byte, start, end int) error {
 	if err != nil || f.ID == Other {
 		return err
 	}
-	return r.framing(f.ID, buf[f.value:f.valueEnd], &r.Length, &r.Chunked)
+	value := buf[f.value:f.valueEnd]
+	if f.ID == WWWAuthenticate {
+		r.ConnectionAuth = r.ConnectionAuth || connectionChallenge(value)
+	}
+	return r.framing(f.ID, value, &r.Length, &r.Chunked)
 }
 
 func (r *Response) finish(head []byte) error {
