@@ -29,6 +29,7 @@ func handler() http.Handler {
 	mux.HandleFunc("/run", run)
 	mux.HandleFunc("/gone", func(w http.ResponseWriter, _ *http.Request) { answer(w, gone.Load()) })
 	streams(mux)
+	trouble(mux)
 	return mux
 }
 
@@ -85,7 +86,11 @@ func whoami(w http.ResponseWriter, _ *http.Request) {
 }
 
 // health answers 503 while the gate is closed.
-func health(w http.ResponseWriter, _ *http.Request) {
+func health(w http.ResponseWriter, r *http.Request) {
+	if hanging.Load() {
+		<-r.Context().Done()
+		return
+	}
 	if *gated == "health" && !gateOpen() {
 		http.Error(w, "migrating", http.StatusServiceUnavailable)
 	}
