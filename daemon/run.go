@@ -15,6 +15,7 @@ import (
 	"github.com/roostd/roost/daemon/internal/app"
 	"github.com/roostd/roost/daemon/internal/auth"
 	"github.com/roostd/roost/daemon/internal/endpoint"
+	"github.com/roostd/roost/daemon/internal/folder"
 	"github.com/roostd/roost/daemon/internal/keeper"
 	"github.com/roostd/roost/daemon/internal/logs"
 	"github.com/roostd/roost/daemon/internal/probe"
@@ -67,6 +68,7 @@ type daemon struct {
 	events     *logs.Events
 	endpoints  *endpoint.Registry
 	prober     *probe.Prober
+	folders    *folder.Watcher
 	conditions conditions
 	apps       *supervisor.Supervisor
 	health     *health.Server
@@ -111,8 +113,9 @@ func newDaemon(cfg config, db *store.Store) (d *daemon, err error) {
 		Log: cfg.log.Named("probe"), Output: d.logs, ProxyGID: d.proxyGID(), Condition: d.conditions.note,
 	})
 	warnOfOverlap(localPorts, cfg.portLow, cfg.portHigh, cfg.log)
+	d.folders = folder.New(cfg.log.Named("folders"))
 	d.apps = supervisor.New(supervisor.Config{
-		Launcher: launcher{d.keeper}, Prober: d.prober, Publisher: d.endpoints,
+		Launcher: launcher{d.keeper}, Prober: d.prober, Publisher: d.endpoints, Watcher: d.folders,
 		Recorder: logs.Recorder{Store: d.logs, Events: d.events}, Store: db, Log: cfg.log.Named("supervisor"),
 		PortLow: cfg.portLow, PortHigh: cfg.portHigh, StartParallelism: cfg.startParallelism,
 	})
@@ -141,6 +144,7 @@ func (d *daemon) run(ctx context.Context, l net.Listener) error {
 		rungroup.Task{Name: "keeper", Run: d.keeper.Run},
 		rungroup.Task{Name: "logs", Run: d.logs.Run},
 		rungroup.Task{Name: "endpoints", Run: d.endpoints.Run},
+		rungroup.Task{Name: "folders", Run: d.folders.Run},
 		rungroup.Task{Name: "supervisor", Run: d.apps.Run},
 		rungroup.Task{Name: "conditions", Run: func(ctx context.Context) error { return d.conditions.run(ctx, d.apps) }},
 		rungroup.Task{Name: "api", Run: func(parts context.Context) error {

@@ -46,6 +46,7 @@ var importRules = []rule{
 		of: []string{
 			"daemon/internal/app/...", "daemon/internal/supervisor/...",
 			"daemon/internal/probe/...", "daemon/internal/logs/...", "daemon/internal/endpoint/...", "daemon/internal/store/...",
+			"daemon/internal/folder/...",
 		},
 		never:  []string{"gen/...", grpc + "/...", protobuf + "/...", genproto + "/..."},
 		deep:   true,
@@ -53,7 +54,7 @@ var importRules = []rule{
 	}, {
 		of: []string{
 			"daemon/internal/keeper/...", "daemon/internal/probe/...", "daemon/internal/logs/...",
-			"daemon/internal/endpoint/...", "daemon/internal/store/...",
+			"daemon/internal/endpoint/...", "daemon/internal/store/...", "daemon/internal/folder/...",
 		},
 		never:  []string{"daemon/internal/supervisor/...", "daemon/internal/api/...", "daemon/internal/auth/..."},
 		deep:   true,

@@ -255,6 +255,20 @@ func (f *fakeDaemon) StopApp(_ context.Context, req *roostv1.StopAppRequest) (*r
 	return &roostv1.StopAppResponse{App: a, RolloutId: id}, err
 }
 
+func (f *fakeDaemon) SetAppOffline(_ context.Context, req *roostv1.SetAppOfflineRequest) (*roostv1.SetAppOfflineResponse, error) {
+	a, id, err := f.write(req.GetName(), func(a *roostv1.App) {
+		a.State = roostv1.AppState_APP_STATE_IDLE
+		if req.GetOffline() {
+			a.State, a.Ready = roostv1.AppState_APP_STATE_OFFLINE, 0
+			a.Conditions = []*roostv1.Condition{{Type: "Offline", Message: fmt.Sprintf("by an operator, with %d bytes", len(req.GetPage()))}}
+		}
+	})
+	if err == nil && !req.GetOffline() && a.GetSpec().GetCommand()[0] == "kept" {
+		a.State, id = roostv1.AppState_APP_STATE_OFFLINE, "" // by its folder
+	}
+	return &roostv1.SetAppOfflineResponse{App: a, RolloutId: id}, err
+}
+
 func (f *fakeDaemon) RecycleApp(_ context.Context, req *roostv1.RecycleAppRequest) (*roostv1.RecycleAppResponse, error) {
 	f.mu.Lock()
 	stopped := f.apps[req.GetName()].GetState() == roostv1.AppState_APP_STATE_STOPPED

@@ -74,6 +74,8 @@ func stateCell(a *roostv1.App) render.Cell {
 		c.Style = render.Green
 	case roostv1.AppState_APP_STATE_STARTING, roostv1.AppState_APP_STATE_DEGRADED:
 		c.Style = render.Yellow
+	case roostv1.AppState_APP_STATE_OFFLINE:
+		c.Style = render.Yellow
 	case roostv1.AppState_APP_STATE_BLOCKED, roostv1.AppState_APP_STATE_FAILED:
 		c.Style = render.Red
 	case roostv1.AppState_APP_STATE_IDLE, roostv1.AppState_APP_STATE_STOPPED:

@@ -80,7 +80,7 @@ func (p *program) addCommands(root *cobra.Command) {
 			root.AddCommand(c)
 		}
 	}
-	add(groupApps, p.applyCommand(), p.startCommand(), p.stopCommand(), p.recycleCommand(), p.scaleCommand(),
+	add(groupApps, p.applyCommand(), p.startCommand(), p.stopCommand(), p.offlineCommand(), p.onlineCommand(), p.recycleCommand(), p.scaleCommand(),
 		p.rollbackCommand(), p.rmCommand(), p.signalCommand(), p.upCommand())
 	add(groupLook, p.lsCommand(), p.getCommand(), p.psCommand(), p.logsCommand(), p.eventsCommand(), p.historyCommand())
 	add(groupSystem, p.infoCommand(), p.shutdownCommand(), p.versionCommand())

@@ -207,6 +207,9 @@ func TestVerbs_NameTheirActor(t *testing.T) {
 	call(client.StartApp(ctx, &roostv1.StartAppRequest{Name: "web"}))
 	call(client.StopApp(ctx, &roostv1.StopAppRequest{Name: "web"}))
 	call(client.RecycleApp(ctx, &roostv1.RecycleAppRequest{Name: "web"}))
+	call(client.SetAppOffline(ctx, &roostv1.SetAppOfflineRequest{Name: "web", Offline: true, Page: []byte("<p>")}))
+	call(client.SetAppOffline(ctx, &roostv1.SetAppOfflineRequest{Name: "web", Offline: true}))
+	call(client.SetAppOffline(ctx, &roostv1.SetAppOfflineRequest{Name: "web"}))
 	call(client.ScaleApp(ctx, &roostv1.ScaleAppRequest{Name: "web", Instances: 2}))
 	call(client.RollbackApp(ctx, &roostv1.RollbackAppRequest{Name: "web"}))
 	call(client.DeleteApp(ctx, &roostv1.DeleteAppRequest{Name: "web", Etag: "e"}))
@@ -217,7 +220,8 @@ func TestVerbs_NameTheirActor(t *testing.T) {
 		}
 	}
 	want := []string{
-		"start web by uid 0 (root)", "stop web by uid 0 (root)", "recycle web by uid 0 (root)", "scale web by uid 0 (root)",
+		"start web by uid 0 (root)", "stop web by uid 0 (root)", "recycle web by uid 0 (root)",
+		`offline ("<p>", built in: false) web by uid 0 (root)`, `offline ("", built in: true) web by uid 0 (root)`, "online web by uid 0 (root)", "scale web by uid 0 (root)",
 		"rollback web by uid 0 (root)", "delete web e by uid 0 (root)", "signal web SIGHUP by uid 0 (root)",
 	}
 	if !slices.Equal(h.calls, want) {
@@ -229,6 +233,7 @@ func TestBadArguments(t *testing.T) {
 	h := newHost(t).open()
 	ctx, apps, instances := t.Context(), appsClient(t, h, root), roostv1.NewInstanceServiceClient(h.dial(t, root))
 	_, rollback := apps.RollbackApp(ctx, &roostv1.RollbackAppRequest{Name: "web", Generation: -1})
+	_, online := apps.SetAppOffline(ctx, &roostv1.SetAppOfflineRequest{Name: "web", Page: []byte("x")})
 	_, signal := instances.SignalInstance(ctx, &roostv1.SignalInstanceRequest{App: "web", Signal: "SIGNOTHING"})
 	_, get := apps.GetApp(ctx, &roostv1.GetAppRequest{Name: "web"})
 	_, list := instances.ListInstances(ctx, &roostv1.ListInstancesRequest{App: "web"})
@@ -237,6 +242,7 @@ func TestBadArguments(t *testing.T) {
 		err  error
 		want codes.Code
 	}{
+		"a page to be online":         {online, codes.InvalidArgument},
 		"a generation below 1":        {rollback, codes.InvalidArgument},
 		"an unknown signal":           {signal, codes.InvalidArgument},
 		"an unknown app":              {get, codes.NotFound},

@@ -44,6 +44,22 @@ func (s *AppService) RecycleApp(ctx context.Context, req *roostv1.RecycleAppRequ
 	return &roostv1.RecycleAppResponse{App: appTo(a, showsEnv(ctx)), RolloutId: rollout}, nil
 }
 
+// SetAppOffline takes an app out of service with a page, or puts it back.
+func (s *AppService) SetAppOffline(ctx context.Context, req *roostv1.SetAppOfflineRequest) (*roostv1.SetAppOfflineResponse, error) {
+	var page *app.OfflinePage
+	switch {
+	case req.GetOffline():
+		page = &app.OfflinePage{Page: req.GetPage(), BuiltIn: len(req.GetPage()) == 0}
+	case len(req.GetPage()) > 0:
+		return nil, app.Errorf(app.Invalid, app.ReasonInvalidArgument, req.GetName(), "page: an app that is put back in service has none")
+	}
+	a, rollout, err := s.Apps.SetOffline(ctx, req.GetName(), page, auth.From(ctx).Actor())
+	if err != nil {
+		return nil, err
+	}
+	return &roostv1.SetAppOfflineResponse{App: appTo(a, showsEnv(ctx)), RolloutId: rollout}, nil
+}
+
 // ScaleApp sets the number of instances.
 func (s *AppService) ScaleApp(ctx context.Context, req *roostv1.ScaleAppRequest) (*roostv1.ScaleAppResponse, error) {
 	a, rollout, err := s.Apps.Scale(ctx, req.GetName(), int(req.GetInstances()), auth.From(ctx).Actor())

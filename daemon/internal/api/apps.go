@@ -22,6 +22,7 @@ type Apps interface {
 	Start(ctx context.Context, name, actor string) (app.App, string, error)
 	Stop(ctx context.Context, name, actor string) (app.App, string, error)
 	Recycle(ctx context.Context, name, actor string) (app.App, string, error)
+	SetOffline(ctx context.Context, name string, page *app.OfflinePage, actor string) (app.App, string, error)
 	Scale(ctx context.Context, name string, instances int, actor string) (app.App, string, error)
 	Rollback(ctx context.Context, name string, generation int64, actor string) (app.App, string, error)
 	Generations(name string) (list []app.Generation, desired, serving int64, err error)

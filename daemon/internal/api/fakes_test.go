@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"sync"
 	"syscall"
@@ -208,6 +209,14 @@ func (f *fakeSupervisor) Stop(_ context.Context, name, actor string) (app.App, s
 
 func (f *fakeSupervisor) Recycle(_ context.Context, name, actor string) (app.App, string, error) {
 	return f.verb("recycle", name, actor)
+}
+
+func (f *fakeSupervisor) SetOffline(_ context.Context, name string, page *app.OfflinePage, actor string) (app.App, string, error) {
+	what := "online"
+	if page != nil {
+		what = fmt.Sprintf("offline (%q, built in: %v)", page.Page, page.BuiltIn)
+	}
+	return f.verb(what, name, actor)
 }
 
 func (f *fakeSupervisor) Scale(_ context.Context, name string, _ int, actor string) (app.App, string, error) {

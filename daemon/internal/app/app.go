@@ -165,6 +165,8 @@ const (
 	EventAppDeleted         EventID = "AppDeleted"
 	EventAppStarted         EventID = "AppStarted" // by an operator
 	EventAppStopped         EventID = "AppStopped" // by an operator
+	EventAppOffline         EventID = "AppOffline" // by an operator, or by its folder
+	EventAppOnline          EventID = "AppOnline"
 	EventAppScaled          EventID = "AppScaled"
 	EventAppRecycled        EventID = "AppRecycled"
 	EventInstanceRecycled   EventID = "InstanceRecycled" // it is to be replaced, unasked

@@ -38,6 +38,7 @@ const (
 	ReasonPortConflict    Reason = "PORT_CONFLICT"
 	ReasonEtagMismatch    Reason = "ETAG_MISMATCH"
 	ReasonAppStopped      Reason = "APP_STOPPED"
+	ReasonAppOffline      Reason = "APP_OFFLINE"
 	ReasonAppManual       Reason = "APP_MANUAL"
 	ReasonStartFailed     Reason = "START_FAILED"
 	ReasonStartTimeout    Reason = "START_TIMEOUT"

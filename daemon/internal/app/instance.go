@@ -59,6 +59,8 @@ type Condition struct {
 
 // The condition types.
 const (
+	CondOffline          = "Offline"       // says what keeps the app out of service
+	CondFolderPolled     = "FolderPolled"  // changes in its folder are noticed late
 	CondRecycleFailed    = "RecycleFailed" // of a recycle that the daemon started itself
 	CondRolloutFailed    = "RolloutFailed"
 	CondRapidFail        = "RapidFail" // stopped for its failures (restart.on_rapid_fail: stop)

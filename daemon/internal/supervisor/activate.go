@@ -87,6 +87,8 @@ func (c *controller) refusal(now time.Time) *app.Fault {
 		return shuttingDown(c.name)
 	case c.stored.Stopped:
 		return c.stoppedFault()
+	case c.page() != nil:
+		return c.offlineFault()
 	case c.anyLive() || c.roll.replacesAny():
 		return nil
 	case blocked:

@@ -192,11 +192,17 @@ func (s *Supervisor) draft(spec candidate, req ApplyRequest) (draft, error) {
 	if d.stored.Manifest != req.Manifest {
 		d.stored.Manifest, d.save = req.Manifest, true
 	}
-	if req.Verify && !d.stored.Stopped && (e == nil || e.removed || !e.ctl.inUse.Load()) {
+	page := s.pageIn(e, servingOf(d.stored).ResolvedDir)
+	if req.Verify && !d.stored.Stopped && d.stored.Offline == nil && page == nil && (e == nil || e.removed || !e.ctl.inUse.Load()) {
 		d = verifying(d, e)
 	}
 	d.Name = spec.Name
 	d.Warnings = s.warnings(spec)
+	if page != nil {
+		d.Warnings = append(d.Warnings, prefixed(spec.Name, []app.Violation{{
+			Field: "dir", Message: "the app is offline while " + app.OfflineFile + " is in " + servingOf(d.stored).ResolvedDir,
+		}})...)
+	}
 	d.App = app.App{Stored: d.stored, State: app.StateIdle, Instances: *servingOf(d.stored).Spec.Instances}
 	if shown, ok := s.apps.Get(spec.Name); ok && e != nil {
 		shown.Stored = d.stored
@@ -224,6 +230,9 @@ func (s *Supervisor) draftChange(e *entry, next app.Generation) draft {
 		next = desired
 	}
 	d.Replaces = e.ctl.inUse.Load() && (replaces(serving, next) || d.Action == ActionUnchanged && e.Serving == e.Desired)
+	if s.pageIn(e, next.ResolvedDir) != nil {
+		d.Replaces = false // there is nothing to start there
+	}
 	d.kind = writeReplace
 	if !d.Replaces {
 		d.kind, d.stored = writeLive, serveDesired(d.stored)

@@ -10,7 +10,7 @@ import (
 // BenchmarkActivate is what the policy itself adds to a cold start: from demand to
 // answer, with processes that are ready at once.
 func BenchmarkActivate(b *testing.B) {
-	r := &rig{t: b, host: newHost(), proxies: newProxies(), recorder: &fakeRecorder{}, disk: newStore()}
+	r := &rig{t: b, host: newHost(), proxies: newProxies(), folders: newFolders(), recorder: &fakeRecorder{}, disk: newStore()}
 	r.host.behave(script{})
 	r.start()
 	defer func() { r.end() }()

@@ -65,6 +65,7 @@ func (c *controller) sortedConditions() []app.Condition {
 	for _, known := range c.conditions {
 		list = append(list, known.Condition)
 	}
+	list = append(list, c.folderConditions()...)
 	if f := c.stored.Failed; f != nil {
 		message := "generation " + number(f.Generation) + ": " + f.Message
 		if f.Output != "" {

@@ -31,10 +31,13 @@ type shared struct {
 	finish func(ctx context.Context, c *controller, rollouts []string)
 }
 
-// versioned is an app as stored; of two versions the higher is newer.
+// versioned is an app as stored, and what its folder shows; of two versions the
+// higher is newer, and of the same the one with the later look.
 type versioned struct {
 	app.Stored
 	version int
+	folder  app.FolderState
+	look    int
 }
 
 // controller owns one app while the daemon runs: what it wants to run against
@@ -53,6 +56,8 @@ type controller struct {
 	wg      sync.WaitGroup // instances and errands
 	stored  app.Stored
 	version int
+	folder  app.FolderState
+	look    int // its number
 	members []*member // oldest first, until gone
 	ended   []endedInstance
 	roll    *rollout
@@ -67,6 +72,8 @@ type controller struct {
 	sampling  sampling
 
 	removed, stopping, finishing bool
+	offline                      bool // its page has been put into effect
+	resumes                      bool // it was started by hand before that
 
 	set        app.EndpointSet // published last; its revision is the newest
 	conditions map[string]condition
@@ -106,7 +113,7 @@ func newController(ctx context.Context, s *shared, stored versioned) *controller
 	c := &controller{
 		shared: s, name: stored.Name, log: s.cfg.Log.With("app", stored.Name),
 		ctx: ctx, cancel: cancel, events: make(chan event), empty: make(chan struct{}),
-		stored: stored.Stored, version: stored.version,
+		stored: stored.Stored, version: stored.version, folder: stored.folder, look: stored.look,
 		conditions: map[string]condition{},
 	}
 	return c
@@ -157,6 +164,7 @@ func (c *controller) errand(f func(ctx context.Context) event) {
 // turn does all that follows from an event, and returns when to do it again if
 // nothing happens. What has changed for the proxies goes out first.
 func (c *controller) turn(now time.Time) time.Time {
+	c.turnPage()
 	c.publish()
 	c.endDemand(now)
 	c.answerWaiters(now)
@@ -188,6 +196,7 @@ func (c *controller) wish(now time.Time) wish {
 		count:     max(0, *spec.Instances-c.forfeited-c.withheld),
 		exclusive: !*spec.Recycle.Overlap,
 		notBefore: c.notBefore,
+		hold:      c.folder.Changing != "",
 	}
 	if c.roll.recycles() {
 		w.recycle, w.minReady = true, c.minReady()
@@ -209,7 +218,9 @@ func (c *controller) wish(now time.Time) wish {
 func (c *controller) wanted() bool { return c.demand != demandNone && !c.out() }
 
 // out tells whether nothing of the app may run.
-func (c *controller) out() bool { return c.removed || c.stopping || c.stored.Stopped }
+func (c *controller) out() bool {
+	return c.removed || c.stopping || c.stored.Stopped || c.page() != nil
+}
 
 func (c *controller) blockedUntil(now time.Time) (time.Time, bool) {
 	return c.failures.blockedUntil(*c.serving().Spec.Restart.RapidFailsPerMinute, now)

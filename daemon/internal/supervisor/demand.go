@@ -13,7 +13,7 @@ import (
 // are.
 //
 // It fails with app.NotFound, with app.WrongState (reasons APP_STOPPED,
-// APP_MANUAL), or with app.Unavailable (START_FAILED, START_TIMEOUT, RAPID_FAIL,
+// APP_OFFLINE, APP_MANUAL), or with app.Unavailable (START_FAILED, START_TIMEOUT, RAPID_FAIL,
 // SHUTTING_DOWN). A caller that leaves cancels nothing.
 func (s *Supervisor) Activate(ctx context.Context, name string, _, _ uint64, failed []app.InstanceID) (app.EndpointSet, error) {
 	c, err := s.find(ctx, name)

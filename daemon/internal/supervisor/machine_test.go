@@ -29,6 +29,7 @@ var deeds = rapid.Custom(func(t *rapid.T) deed {
 		verb: rapid.SampledFrom([]string{
 			"apply", "apply", "apply", "verify", "activate", "activate", "activate", "crash", "crash", "sicken",
 			"stop", "start", "recycle", "unasked", "unasked", "scale", "rollback", "delete", "behave", "behave", "busy", "reboot", "full disk",
+			"offline", "online", "page", "no page", "touch", "quiet",
 		}).Draw(t, "verb"),
 		name: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "name"),
 		n:    rapid.IntRange(0, 1<<18).Draw(t, "n"),
@@ -72,7 +73,7 @@ type machine struct {
 
 func newMachine(t *testing.T) *machine {
 	m := &machine{
-		rig:    &rig{t: t, host: newHost(), proxies: newProxies(), recorder: &fakeRecorder{}, disk: newStore()},
+		rig:    &rig{t: t, host: newHost(), proxies: newProxies(), folders: newFolders(), recorder: &fakeRecorder{}, disk: newStore()},
 		phases: map[app.InstanceID]app.Phase{}, behave: map[string]script{},
 	}
 	m.host.behaveBy(func(l app.Launch) script {
@@ -174,7 +175,30 @@ func (m *machine) do(d deed) {
 		m.allowed(d, err, app.NotFound)
 	case "start":
 		_, _, err := m.Start(ctx, d.name, "")
+		m.allowed(d, err, app.NotFound, app.WrongState)
+	case "offline":
+		_, _, err := m.SetOffline(ctx, d.name, html("x"), "")
 		m.allowed(d, err, app.NotFound)
+	case "online":
+		_, _, err := m.SetOffline(ctx, d.name, nil, "")
+		m.allowed(d, err, app.NotFound, app.WrongState)
+	case "page", "no page", "touch", "quiet":
+		if m.folders.folder(d.name).Dir == "" {
+			return
+		}
+		m.folders.change(d.name, func(s *app.FolderState) {
+			switch {
+			case d.verb == "page":
+				s.Page = html(number(int64(d.n)))
+			case d.verb == "no page":
+				s.Page = nil
+			case d.verb == "touch":
+				s.Changing = "file"
+			case s.Changing != "":
+				s.Changing, s.Changed = "", "file"
+				s.Settled++
+			}
+		})
 	case "recycle":
 		_, _, err := m.Recycle(ctx, d.name, "")
 		m.allowed(d, err, app.NotFound, app.WrongState)
@@ -235,7 +259,7 @@ func (m *machine) check(when string) {
 	for _, name := range []string{"a", "b"} {
 		a, ok := m.Apps().Get(name)
 		limit := 0
-		if ok && !a.Stopped {
+		if set, _ := m.proxies.Current(name); ok && !a.Stopped && set.Offline == nil {
 			limit = max(*desiredOf(a.Stored).Spec.Instances, *servingOf(a.Stored).Spec.Instances) + 1
 		}
 		if live[name] > limit {
@@ -283,6 +307,12 @@ func (m *machine) checkPhases(when string) {
 // settle lets everything come to rest, and looks at what it has come to.
 func (m *machine) settle() {
 	m.disk.fail(nil)
+	for _, name := range []string{"a", "b"} {
+		if m.folders.folder(name).Dir != "" {
+			m.folders.noPage(name)
+			m.folders.quiet(name)
+		}
+	}
 	m.host.mu.Lock()
 	clear(m.behave)
 	for _, p := range m.host.processes {
@@ -360,6 +390,9 @@ func (m *machine) checkRest(name string) {
 	case a.Stopped && (len(mine) > 0 || a.State != app.StateStopped):
 		m.fault("%s is stopped, %d run, and it is %s", name, len(mine), a.State)
 	case a.Stopped:
+	case a.Offline != nil && (len(mine) > 0 || a.State != app.StateOffline):
+		m.fault("%s is offline, %d run, and it is %s", name, len(mine), a.State)
+	case a.Offline != nil:
 	case serving.Spec.Start.When == app.StartOnBoot && when == app.RestartAlways && serving.Spec.Idle.After == 0 && len(mine) != n:
 		m.fault("%s should run, %d of %d do: %s", name, len(mine), n, a.State)
 	case len(mine) > 0 && when == app.RestartAlways && len(mine) != n:

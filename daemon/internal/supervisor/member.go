@@ -160,6 +160,8 @@ func (c *controller) whyStopped(m *member, a action) string {
 		return "an operator stopped the app"
 	case c.stopping:
 		return "the daemon stops"
+	case c.page() != nil:
+		return "the app was taken offline"
 	}
 	return "no request for idle.after"
 }

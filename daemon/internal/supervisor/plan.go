@@ -14,6 +14,7 @@ type wish struct {
 	count     int       // instances, while it runs
 	exclusive bool      // no new instance beside the one it replaces (recycle.overlap: false)
 	notBefore time.Time // starts that follow a failure wait until then
+	hold      bool      // start nothing now, and stop nothing that would have to be replaced
 	rollout   *replacing
 	recycle   bool          // instances that are due are replaced
 	minReady  time.Duration // of recycle
@@ -98,6 +99,7 @@ func plan(w wish, all []seen, now time.Time) decision {
 	switch {
 	case !w.run:
 		d.stop(reasonNotWanted, alive...)
+	case w.hold: // its end is an event
 	case w.rollout != nil:
 		planRollout(&d, w, all, now)
 	default:

@@ -81,6 +81,22 @@ type Publisher interface {
 	Ended(id app.InstanceID)
 }
 
+// Watcher watches the folders that apps run from. None of it blocks but Look,
+// which reads a folder.
+type Watcher interface {
+	// Look returns the page that takes an app in this folder out of service; nil
+	// where there is none.
+	Look(dir string) *app.OfflinePage
+	// Watch makes f what is watched for the app. What it shows comes by Changes,
+	// counted anew.
+	Watch(name string, f app.Folder)
+	// Forget watches nothing for the app any more.
+	Forget(name string)
+	// Changes tells what folders show, the newest only where nobody took what came
+	// before.
+	Changes() <-chan app.FolderChange
+}
+
 // Recorder keeps what happened and reads back what an instance wrote.
 type Recorder interface {
 	// Record appends an event; it sets the time and the cursor. It never blocks

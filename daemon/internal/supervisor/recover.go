@@ -64,6 +64,11 @@ func (s *Supervisor) reconcile(ctx context.Context) error {
 		return fmt.Errorf("writing what apps serve: %w", err)
 	}
 	s.reserveFixedPorts()
+	for name, e := range s.entries {
+		if !e.removed && s.watchFolder(e) && anyServes(byApp[name]) {
+			s.recordPage(e, nil) // it came while no daemon was there
+		}
+	}
 	s.probeFound(ctx, byApp)
 	for name, e := range s.entries {
 		e.ctl = newController(ctx, s.shared, e.versioned)

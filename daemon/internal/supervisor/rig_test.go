@@ -16,6 +16,7 @@ type rig struct {
 	t        testing.TB
 	host     *fakeHost
 	proxies  *fakeProxies
+	folders  *fakeFolders
 	recorder *fakeRecorder
 	disk     *fakeStore
 	end      func()
@@ -25,7 +26,7 @@ type rig struct {
 func inBubble(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{t: t, host: newHost(), proxies: newProxies(), recorder: &fakeRecorder{}, disk: newStore()}
+		r := &rig{t: t, host: newHost(), proxies: newProxies(), folders: newFolders(), recorder: &fakeRecorder{}, disk: newStore()}
 		r.boot()
 		defer func() { r.end() }()
 		f(t, r)
@@ -43,7 +44,7 @@ func (r *rig) boot() {
 func (r *rig) start() {
 	r.t.Helper()
 	r.Supervisor = New(Config{
-		Launcher: r.host, Prober: fakeProber{r.host}, Publisher: r.proxies, Recorder: r.recorder, Store: r.disk,
+		Launcher: r.host, Prober: fakeProber{r.host}, Publisher: r.proxies, Watcher: r.folders, Recorder: r.recorder, Store: r.disk,
 		PortLow: 20000, PortHigh: 20099, StartParallelism: 4,
 	})
 	ctx, cancel := context.WithCancel(context.Background())

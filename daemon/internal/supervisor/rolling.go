@@ -154,7 +154,7 @@ func (c *controller) confirm(r *rollout) {
 func (c *controller) completeRollout() {
 	message := "rollout complete"
 	switch {
-	case c.roll.kind == rollStop:
+	case c.roll.kind == rollStop, c.roll.kind == rollOffline:
 		message = "every instance is stopped"
 	case c.roll.kind == rollRoutes:
 		message = "every proxy has the routes"
@@ -213,8 +213,8 @@ func (e confirmed) on(c *controller) {
 
 // adopt makes a newer version of what is stored the controller's.
 func (c *controller) adopt(v versioned) {
-	if v.version > c.version {
-		c.stored, c.version = v.Stored, v.version
+	if v.version > c.version || v.version == c.version && v.look > c.look {
+		c.stored, c.version, c.folder, c.look = v.Stored, v.version, v.folder, v.look
 	}
 }
 

@@ -99,6 +99,7 @@ const (
 	rollRun                            // the wanted instances are ready
 	rollRoutes                         // the proxies have the app's routes
 	rollStop                           // no instance is left
+	rollOffline                        // no instance is left, and the proxies have the page
 	rollRecycle                        // no instance is due: a recycle of the daemon's own
 )
 
@@ -132,6 +133,10 @@ func nextStep(p progress, all []seen, now time.Time) step {
 		}
 	case rollRecycle:
 		if count(all, seen.leaves) > 0 || count(all, func(s seen) bool { return s.ready() && !s.settling }) < len(all) {
+			return stepWait
+		}
+	case rollOffline:
+		if len(all) > 0 {
 			return stepWait
 		}
 	case rollStop:

@@ -9,9 +9,9 @@ import (
 
 // situation is what an app's state is made of.
 type situation struct {
-	stopped, blocked, failed bool // failed: the last start
-	wanted                   int  // instances; 0 where it need not run
-	ready, starting, unready int
+	stopped, offline, blocked, failed bool // failed: the last start
+	wanted                            int  // instances; 0 where it need not run
+	ready, starting, unready          int
 }
 
 // stateOf sums an app up in one word.
@@ -19,6 +19,8 @@ func stateOf(s situation) app.State {
 	switch {
 	case s.stopped:
 		return app.StateStopped
+	case s.offline:
+		return app.StateOffline
 	case s.ready > 0 && s.ready >= s.wanted:
 		return app.StateRunning
 	case s.ready > 0 || s.unready > 0:
@@ -38,7 +40,7 @@ func stateOf(s situation) app.State {
 // situation is the app's, now.
 func (c *controller) situation(now time.Time) situation {
 	_, blocked := c.blockedUntil(now)
-	s := situation{stopped: c.stored.Stopped, blocked: blocked, failed: c.fault != nil}
+	s := situation{stopped: c.stored.Stopped, offline: c.page() != nil, blocked: blocked, failed: c.fault != nil}
 	if c.wanted() {
 		s.wanted = *c.serving().Spec.Instances
 	}
@@ -97,7 +99,7 @@ func (c *controller) buildSet() app.EndpointSet {
 	spec := c.serving().Spec
 	set := app.EndpointSet{
 		App: c.name, Requests: spec.Requests, DetailedErrors: spec.DetailedErrors(), Drain: *spec.Stop.Drain,
-		Preset: spec.Preset, DisableStartupPage: spec.ErrorPage.DisableStartup,
+		Preset: spec.Preset, DisableStartupPage: spec.ErrorPage.DisableStartup, Offline: c.page(),
 	}
 	if !c.removed {
 		set.Routes = spec.Routes

@@ -16,6 +16,7 @@ type Config struct {
 	Launcher  Launcher
 	Prober    Prober
 	Publisher Publisher
+	Watcher   Watcher
 	Recorder  Recorder
 	Store     Store
 	Log       hclog.Logger
@@ -49,8 +50,9 @@ type Supervisor struct {
 type entry struct {
 	versioned
 	ctl     *controller
-	removed bool   // its last instances are draining
-	rollout string // the newest; only this one may write down its end
+	watched app.Folder // what the watcher was asked for
+	removed bool       // its last instances are draining
+	rollout string     // the newest; only this one may write down its end
 }
 
 // New returns a Supervisor that does nothing before Run.
@@ -108,6 +110,8 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		select {
 		case op := <-s.ops:
 			op()
+		case change := <-s.cfg.Watcher.Changes():
+			s.folderChanged(change)
 		case <-s.detach:
 			return nil
 		case <-ctx.Done():
@@ -200,11 +204,16 @@ func (s *Supervisor) store(put []app.Stored, remove []string) error {
 			e = &entry{}
 			s.entries[a.Name] = e
 		}
-		e.versioned = versioned{a, e.version + 1}
+		e.versioned = versioned{Stored: a, version: e.version + 1, folder: e.folder, look: e.look}
 		e.removed = false
+		if was := e.folder.Page; s.watchFolder(e) {
+			s.recordPage(e, was)
+		}
 	}
 	for _, name := range remove {
-		s.entries[name].removed = true
+		e := s.entries[name]
+		e.removed, e.watched, e.folder = true, app.Folder{}, app.FolderState{}
+		s.cfg.Watcher.Forget(name)
 	}
 	s.reserveFixedPorts()
 	return nil

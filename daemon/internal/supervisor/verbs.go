@@ -12,7 +12,7 @@ import (
 type edit struct {
 	next    app.Stored
 	kind    writeKind
-	event   app.EventID
+	event   app.EventID // "": nothing happened
 	message string
 }
 
@@ -31,22 +31,25 @@ func (s *Supervisor) change(ctx context.Context, name, actor string, f func(e *e
 		if err := s.store([]app.Stored{what.next}, nil); err != nil {
 			return written{}, storing(name, err)
 		}
-		s.record(what.event, name, actor, what.message)
+		if what.event != "" {
+			s.record(what.event, name, actor, what.message)
+		}
 		return s.tell(e, what.kind), nil
 	})
 	return w.app, w.rollout, err
 }
 
 // Start puts an app in service and starts its instances, whatever start.when
-// says. app.NotFound where there is none.
+// says. app.NotFound where there is none, app.WrongState where its folder keeps it
+// offline.
 func (s *Supervisor) Start(ctx context.Context, name, actor string) (app.App, string, error) {
 	return s.change(ctx, name, actor, func(e *entry) (edit, error) {
-		next := e.Stored
-		next.Stopped, next.RapidFail = false, nil
-		if next.Desired != next.Serving && next.Failed == nil && !e.ctl.inUse.Load() {
-			next = serveDesired(next)
+		if e.folder.Page != nil {
+			return edit{}, offlineByFile(name, e.watched.Dir)
 		}
-		return edit{next, writeStart, app.EventAppStarted, "app started by an operator"}, nil
+		next := e.Stored
+		next.Stopped, next.RapidFail, next.Offline = false, nil, nil
+		return edit{serveLatest(next, e), writeStart, app.EventAppStarted, "app started by an operator"}, nil
 	})
 }
 
@@ -55,18 +58,21 @@ func (s *Supervisor) Start(ctx context.Context, name, actor string) (app.App, st
 func (s *Supervisor) Stop(ctx context.Context, name, actor string) (app.App, string, error) {
 	return s.change(ctx, name, actor, func(e *entry) (edit, error) {
 		next := superseded(e.Stored)
-		next.Stopped, next.RapidFail = true, nil
+		next.Stopped, next.RapidFail, next.Offline = true, nil, nil
 		return edit{next, writeStop, app.EventAppStopped, "app stopped by an operator"}, nil
 	})
 }
 
 // Recycle replaces every instance by a new one of the desired generation; its
 // folder's links are resolved again. The rollout is "" where nothing runs.
-// app.NotFound, or app.WrongState where the app is stopped or its folder is gone.
+// app.NotFound, or app.WrongState where the app is stopped or offline, or its folder is gone.
 func (s *Supervisor) Recycle(ctx context.Context, name, actor string) (app.App, string, error) {
 	return s.change(ctx, name, actor, func(e *entry) (edit, error) {
 		if e.Stopped && e.RapidFail == nil {
 			return edit{}, app.Errorf(app.WrongState, app.ReasonAppStopped, name, "%s is stopped: roostctl start %s", name, name)
+		}
+		if err := offlineError(e); err != nil {
+			return edit{}, err
 		}
 		desired := desiredOf(e.Stored)
 		dir, err := s.cfg.Launcher.ResolveDir(desired.Spec.Dir)
@@ -85,7 +91,7 @@ func (s *Supervisor) Recycle(ctx context.Context, name, actor string) (app.App, 
 			next = inService(accept(e.Stored, g))
 		}
 		kind := writeReplace
-		if !e.ctl.inUse.Load() {
+		if !e.ctl.inUse.Load() || s.pageIn(e, dir) != nil {
 			next, kind = serveDesired(next), writeRefresh
 		}
 		return edit{next, kind, app.EventAppRecycled, "app recycled by an operator"}, nil
@@ -122,7 +128,7 @@ func (s *Supervisor) Rollback(ctx context.Context, name string, to int64, actor 
 			return edit{}, storing(name, err)
 		}
 		d := draft{ApplyResult: ApplyResult{Name: name}, stored: accept(e.Stored, g), kind: writeReplace}
-		if !e.ctl.inUse.Load() || !replaces(servingOf(e.Stored), g) {
+		if !e.ctl.inUse.Load() || !replaces(servingOf(e.Stored), g) || s.pageIn(e, g.ResolvedDir) != nil {
 			d.stored, d.kind = serveDesired(d.stored), writeLive
 		}
 		if err := s.checkConflicts([]draft{d}); err != nil {

@@ -17,6 +17,9 @@ const (
 	writeVerify                       // a generation that is to show that it starts
 	writeStart
 	writeStop
+	writeOffline
+	writeOnline
+	writeFolder // what its folder shows
 	writeScale
 	writeRemove
 )
@@ -37,10 +40,18 @@ type written struct {
 // on puts the write into effect and answers it once all that follows at once has
 // been done.
 func (e write) on(c *controller) {
+	settled := c.folder.Settled
 	c.adopt(e.stored)
 	c.removed = e.kind == writeRemove
 	c.finishing = false
+	c.turnPage()
 	switch e.kind {
+	case writeFolder:
+		c.settled(settled)
+	case writeOffline:
+		if c.roll == nil {
+			c.begin(&rollout{kind: rollOffline}) // it was offline with another page
+		}
 	case writeTouch, writeLive, writeRefresh:
 		c.applied(e.kind)
 	case writeReplace:
@@ -60,7 +71,7 @@ func (e write) on(c *controller) {
 			c.runs()
 		}
 	case writeStop, writeRemove:
-		c.takeOut()
+		c.takeOut(rollStop)
 	}
 	rollout := ""
 	if c.roll != nil && !c.roll.recycles() { // nobody asked for that
@@ -74,7 +85,7 @@ func (e write) on(c *controller) {
 // applied is an apply, or a recycle, that replaces nothing that serves.
 func (c *controller) applied(kind writeKind) {
 	idle := c.demand == demandNone
-	boots := c.serving().Spec.Start.When == app.StartOnBoot && !c.stored.Stopped
+	boots := c.serving().Spec.Start.When == app.StartOnBoot && !c.out()
 	if kind == writeTouch && c.roll != nil && !c.roll.recycles() {
 		return // it is under way
 	}
@@ -88,7 +99,7 @@ func (c *controller) applied(kind writeKind) {
 	switch {
 	case c.wanted():
 		c.begin(&rollout{kind: rollRun})
-	case kind == writeLive:
+	case kind == writeLive && !c.roll.takesOffline():
 		c.begin(&rollout{kind: rollRoutes})
 	}
 }
@@ -102,11 +113,11 @@ func (c *controller) runs() {
 }
 
 // takeOut stops every instance, whatever was under way.
-func (c *controller) takeOut() {
+func (c *controller) takeOut(kind rolloutKind) {
 	c.noDemand()
 	c.fault, c.retryAt = nil, time.Time{}
 	c.publishAnew() // a proxy that holds an older fault against the app asks again
-	c.begin(&rollout{kind: rollStop})
+	c.begin(&rollout{kind: kind})
 }
 
 // boot is the daemon's start.

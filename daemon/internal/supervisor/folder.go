@@ -1,0 +1,116 @@
+package supervisor
+
+import (
+	"reflect"
+
+	"github.com/roostd/roost/daemon/internal/app"
+)
+
+// folderOf is what is to be watched for an app: the folder that it runs from. One
+// that a rollout is to bring counts from when it serves.
+func folderOf(a app.Stored) app.Folder {
+	g := servingOf(a)
+	return app.Folder{Dir: g.ResolvedDir, Watch: g.Spec.Recycle.Watch, Settle: *g.Spec.Recycle.Settle}
+}
+
+// watchFolder has the folder watched that an app runs from, and looks whether that
+// takes it out of service. It tells whether the app's page came or went.
+func (s *Supervisor) watchFolder(e *entry) bool {
+	want := folderOf(e.Stored)
+	if reflect.DeepEqual(want, e.watched) {
+		return false
+	}
+	was := e.folder.Page
+	e.folder = app.FolderState{Page: was, Polled: e.folder.Polled}
+	e.look++
+	if want.Dir != e.watched.Dir {
+		e.folder.Page = s.cfg.Watcher.Look(want.Dir)
+	}
+	e.watched = want
+	s.cfg.Watcher.Watch(e.Name, want)
+	return (was == nil) != (e.folder.Page == nil)
+}
+
+// pageIn is the page that an app has in a folder, by what is known of that which
+// it runs from. e may be nil.
+func (s *Supervisor) pageIn(e *entry, dir string) *app.OfflinePage {
+	if e != nil && !e.removed && e.watched.Dir == dir {
+		return e.folder.Page
+	}
+	return s.cfg.Watcher.Look(dir)
+}
+
+// folderChanged takes over what the folder of an app shows now.
+func (s *Supervisor) folderChanged(change app.FolderChange) {
+	e := s.entries[change.App]
+	if s.closing || e == nil || e.removed || !reflect.DeepEqual(change.Folder, e.watched) {
+		return
+	}
+	if reflect.DeepEqual(change.State, e.folder) {
+		return
+	}
+	was := e.folder
+	e.folder = change.State
+	e.look++
+	if (was.Page == nil) != (e.folder.Page == nil) {
+		s.recordPage(e, was.Page)
+		s.settleGenerations(e)
+	}
+	s.recordPolling(e, was.Polled)
+	s.tell(e, writeFolder)
+}
+
+// settleGenerations writes down what it means for an app's generations that its
+// page came or went. The page takes effect even where that fails.
+func (s *Supervisor) settleGenerations(e *entry) {
+	next := e.Stored
+	switch {
+	case next.Desired == next.Serving || next.Stopped || next.Offline != nil:
+		return
+	case e.folder.Page != nil:
+		next = superseded(next)
+	default:
+		next = serveLatest(next, e)
+	}
+	if err := s.store([]app.Stored{next}, nil); err != nil {
+		s.cfg.Log.Error("state not written", "app", e.Name, "error", err)
+	}
+}
+
+// recordPage appends the event of a page that came or went in an app's folder.
+func (s *Supervisor) recordPage(e *entry, was *app.OfflinePage) {
+	id, message := app.EventAppOffline, "app taken offline: "+app.OfflineFile+" is in "+e.watched.Dir
+	switch {
+	case was == nil:
+	case e.Offline != nil:
+		return // an operator keeps it out
+	default:
+		id, message = app.EventAppOnline, "app put back in service: "+app.OfflineFile+" is gone"
+	}
+	s.cfg.Recorder.Record(app.Event{
+		ID: id, App: e.Name, Severity: app.Info, Message: message, Attributes: map[string]string{"dir": e.watched.Dir},
+	})
+}
+
+// recordPolling appends the event of a folder that is polled, or is no longer.
+func (s *Supervisor) recordPolling(e *entry, was string) {
+	event := app.Event{ID: app.EventConditionAppeared, App: e.Name, Severity: app.Warning}
+	switch now := e.folder.Polled; {
+	case now != "" && was == "":
+		event.Message = "condition " + app.CondFolderPolled + ": " + now
+	case now == "" && was != "":
+		event.ID, event.Severity = app.EventConditionDisappear, app.Info
+		event.Message = "condition " + app.CondFolderPolled + " is gone"
+	default:
+		return
+	}
+	s.cfg.Recorder.Record(event)
+}
+
+// settled has the app recycled where watched files have become quiet since before.
+// What is started from now on has seen them.
+func (c *controller) settled(before int) {
+	if c.folder.Settled > before {
+		c.recycleAll(cause{trigger: "recycle.watch", message: c.folder.Changed + " changed", measured: c.folder.Changed})
+	}
+}

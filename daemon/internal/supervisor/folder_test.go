@@ -1,0 +1,112 @@
+package supervisor
+
+import (
+	"testing"
+	"time"
+
+	"github.com/roostd/roost/daemon/internal/app"
+)
+
+func TestWatch_ChangedFilesRecycleOnceTheyAreQuiet(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", instances(2), func(s *app.Spec) { s.Recycle.Watch = []string{"web.config"} }))
+		if w := r.folders.folder("web"); len(w.Watch) != 1 || w.Settle != time.Second {
+			t.Fatalf("watched %+v", w)
+		}
+		before := r.wantAlive(2)
+		for range 20 {
+			r.folders.touch("web", "web.config")
+			r.pass(time.Second)
+		}
+		if r.host.count() != 2 {
+			t.Fatal("recycled while files change")
+		}
+		r.folders.quiet("web")
+		r.until("recycled", func() bool { return r.host.count() == 4 && len(r.alive()) == 2 && !r.rollingOn("web") })
+		for _, p := range r.wantAlive(2) {
+			if p == before[0] || p == before[1] {
+				t.Fatal("an old one is left")
+			}
+		}
+		e := r.recorder.find(app.EventAppRecycled)
+		if len(e) != 1 || e[0].Attributes["trigger"] != "recycle.watch" || e[0].Message != "app is recycled: web.config changed" {
+			t.Errorf("events %+v", e)
+		}
+	})
+}
+
+// rollingOn tells whether a rollout of the app is under way.
+func (r *rig) rollingOn(name string) bool {
+	a := r.app(name)
+	return a.Rollout != nil && !r.rollout(a.Rollout.ID).Phase.Done()
+}
+
+func TestWatch_NothingStartsWhileFilesChangeAndRequestsWait(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.apply(spec("web"))
+		r.folders.touch("web", "web.config")
+		faults := make(chan *app.Fault, 1)
+		go func() { _, f := r.activate("web"); faults <- f }()
+		r.pass(30 * time.Second)
+		if r.host.count() != 0 {
+			t.Fatal("started amid changes")
+		}
+		r.folders.quiet("web")
+		if f := <-faults; f != nil {
+			t.Fatal(f)
+		}
+		r.pass(time.Minute)
+		if r.host.count() != 1 {
+			t.Fatalf("%d starts: what was started after the change has seen it", r.host.count())
+		}
+	})
+}
+
+func TestWatch_OneThatWasStartingIsReplacedToo(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.host.behave(script{boot: 10 * time.Second})
+		r.apply(spec("web"))
+		go r.activate("web")
+		r.pass(time.Second)
+		r.folders.touch("web", "web.config")
+		r.folders.quiet("web")
+		r.pass(2 * time.Minute)
+		if r.host.count() != 2 {
+			t.Fatalf("%d starts: it may have read what was there before", r.host.count())
+		}
+		r.wantAlive(1)
+	})
+}
+
+func TestWatch_ARolloutWaitsToo(t *testing.T) {
+	for name, change := range map[string]func(*app.Spec){"overlap": func(*app.Spec) {}, "no overlap": noOverlap} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, r *rig) {
+				r.up(spec("web", version("1"), change))
+				r.folders.touch("web", "web.config")
+				id := r.apply(spec("web", version("2"), change))[0].Rollout
+				r.pass(time.Minute)
+				if got := r.generationsAlive(); got[1] != 1 || len(got) != 1 {
+					t.Fatalf("generations %v", got)
+				}
+				r.folders.quiet("web")
+				r.ends(id, app.RolloutComplete)
+				r.until("only the new one runs", func() bool { got := r.generationsAlive(); return got[2] == 1 && len(got) == 1 })
+			})
+		})
+	}
+}
+
+func TestWatch_NewPatternsAreWatchedWhenTheyServe(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web"))
+		r.ends(r.apply(spec("web", func(s *app.Spec) { s.Recycle.Watch, s.Recycle.Settle = []string{"a"}, new(time.Minute) }))[0].Rollout, app.RolloutComplete)
+		if w := r.folders.folder("web"); len(w.Watch) != 1 || w.Settle != time.Minute {
+			t.Fatalf("watched %+v", w)
+		}
+		r.reboot()
+		if !r.folders.watching("web", r.app("web").Stored) {
+			t.Fatal("not watched after a restart of the daemon")
+		}
+	})
+}
