@@ -57,7 +57,7 @@ type controller struct {
 	stored  app.Stored
 	version int
 	folder  app.FolderState
-	look    int // its number
+	look    int       // its number
 	members []*member // oldest first, until gone
 	ended   []endedInstance
 	roll    *rollout
