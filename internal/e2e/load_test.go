@@ -18,9 +18,11 @@ import (
 type load struct {
 	stop    chan struct{}
 	workers sync.WaitGroup
+	also    string // a Roost-Error that is as good as an answer; "": none
 
 	mu     sync.Mutex
 	ok     int
+	turned int // away, with also
 	failed []string
 	dials  int
 	last   map[string]int // answers by instance
@@ -29,7 +31,12 @@ type load struct {
 // startLoad sends rate requests per second in all over the given number of
 // connections; every fourth is a POST with a body where posts is set.
 func startLoad(h *host, name string, connections, rate int, posts bool) *load {
-	l := &load{stop: make(chan struct{}), last: map[string]int{}}
+	return startLoadAlso(h, name, connections, rate, posts, "")
+}
+
+// startLoadAlso does so of an app that may turn requests away with a Roost-Error.
+func startLoadAlso(h *host, name string, connections, rate int, posts bool, also string) *load {
+	l := &load{stop: make(chan struct{}), last: map[string]int{}, also: also}
 	pause := time.Second * time.Duration(connections) / time.Duration(rate)
 	for range connections {
 		l.workers.Go(func() { l.work(h.url, name, pause, posts) })
@@ -82,6 +89,8 @@ func (l *load) ask(c *client, name string, post bool) bool {
 	case err != nil:
 		l.failed = append(l.failed, fmt.Sprintf("post=%v: %v", post, err))
 		return false
+	case l.also != "" && resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Roost-Error") == l.also:
+		l.turned++
 	case resp.StatusCode != http.StatusOK:
 		l.failed = append(l.failed, fmt.Sprintf("post=%v: %d %s %.200s", post, resp.StatusCode, resp.Header.Get("Roost-Error"), body))
 	default:
@@ -102,7 +111,7 @@ func (l *load) end(t testing.TB) {
 	if l.ok == 0 {
 		t.Error("the load did not get a single answer")
 	}
-	t.Logf("load: %d answered, %d failed, %d connections dialled, %d instances", l.ok, len(l.failed), l.dials, len(l.last))
+	t.Logf("load: %d answered, %d turned away, %d failed, %d connections dialled, %d instances", l.ok, l.turned, len(l.failed), l.dials, len(l.last))
 }
 
 // answered returns how many requests an instance has answered.
