@@ -22,6 +22,12 @@ type moduleApp struct {
 	done string
 	// stopsSlowly makes the app serve so many milliseconds after it was told to stop.
 	stopsSlowly func(spec *roostv1.AppSpec, ms string)
+	// startsSlowly makes it listen so many milliseconds later.
+	startsSlowly func(spec *roostv1.AppSpec, ms string)
+	// takes is a path that takes a POST, and answers with the sum of its body.
+	takes string
+	// many is how many of them one machine may run beside other tests.
+	many int
 }
 
 // moduleApps are a real one, where there is one, and ours that behaves like it.
@@ -29,12 +35,16 @@ var moduleApps = map[string]moduleApp{
 	"kestrel": {
 		spec: (*host).kestrel,
 		slow: func(ms string) string { return "/slow?ms=" + ms }, done: "done\n",
-		stopsSlowly: func(spec *roostv1.AppSpec, ms string) { spec.Env["PROBE_STOP_DELAY_MS"] = ms },
+		stopsSlowly:  func(spec *roostv1.AppSpec, ms string) { spec.Env["PROBE_STOP_DELAY_MS"] = ms },
+		startsSlowly: func(spec *roostv1.AppSpec, ms string) { spec.Env["PROBE_START_DELAY_MS"] = ms },
+		takes:        "/upload", many: 4,
 	},
 	"go": {
 		spec: func(h *host, name string) *roostv1.AppSpec { return h.behindModule(name, "accepts") },
 		slow: func(ms string) string { return "/sleep?for=" + ms + "ms" }, done: "xxxxxxxxxx",
-		stopsSlowly: func(spec *roostv1.AppSpec, ms string) { spec.Command = append(spec.Command, "-stop-delay", ms+"ms") },
+		stopsSlowly:  func(spec *roostv1.AppSpec, ms string) { spec.Command = append(spec.Command, "-stop-delay", ms+"ms") },
+		startsSlowly: func(spec *roostv1.AppSpec, ms string) { spec.Command = append(spec.Command, "-boot", ms+"ms") },
+		takes:        "/sum", many: 10,
 	},
 }
 

@@ -29,18 +29,26 @@ func (h *host) websocket(name string) *websocket.Conn {
 // dialWebSocket opens a WebSocket to NAME.test/path.
 func (h *host) dialWebSocket(name, path string) *websocket.Conn {
 	h.Helper()
+	c, _ := h.offerCompression(name, path, websocket.CompressionDisabled)
+	return c
+}
+
+// offerCompression opens a WebSocket that may be compressed, if the app likes, and
+// returns the answer too.
+func (h *host) offerCompression(name, path string, mode websocket.CompressionMode) (*websocket.Conn, *http.Response) {
+	h.Helper()
 	ctx, cancel := context.WithTimeout(h.Context(), patience)
 	defer cancel()
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "tcp", h.url)
 	}}
-	c, _, err := websocket.Dial(ctx, "ws://"+name+".test"+path, &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
+	c, resp, err := websocket.Dial(ctx, "ws://"+name+".test"+path, &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}, CompressionMode: mode})
 	if err != nil {
 		h.Fatal(err)
 	}
 	c.SetReadLimit(-1)
 	h.Cleanup(func() { _ = c.CloseNow() })
-	return c
+	return c, resp
 }
 
 func read(t testing.TB, c *websocket.Conn) string {

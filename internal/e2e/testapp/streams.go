@@ -27,11 +27,17 @@ func streams(mux *http.ServeMux) {
 	mux.HandleFunc("/random", random)
 	mux.HandleFunc("/refuse", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) })
 	mux.HandleFunc("/early", early)
+	mux.HandleFunc("/raw", raw)
 }
 
-// echoMessages is a WebSocket that greets, then sends back what comes.
+// echoMessages is a WebSocket that greets, then sends back what comes; compressed,
+// where the query and the client are for it.
 func echoMessages(w http.ResponseWriter, r *http.Request) {
-	c, err := websocket.Accept(w, r, nil)
+	var opts websocket.AcceptOptions
+	if r.URL.Query().Has("compress") {
+		opts.CompressionMode, opts.CompressionThreshold = websocket.CompressionContextTakeover, 1
+	}
+	c, err := websocket.Accept(w, r, &opts)
 	if err != nil {
 		return
 	}
@@ -149,4 +155,29 @@ func early(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Link", "</style.css>; rel=preload")
 	w.WriteHeader(http.StatusEarlyHints)
 	_, _ = io.WriteString(w, "late")
+}
+
+// raw answers with the bytes that it was sent, as they are. It does so to all that
+// comes on that connection, until one says close in its query.
+func raw(w http.ResponseWriter, r *http.Request) {
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	for {
+		if _, err := conn.Write(b); err != nil || r.URL.Query().Has("close") {
+			return
+		}
+		if r, err = http.ReadRequest(rw.Reader); err != nil {
+			return
+		}
+		if b, err = io.ReadAll(r.Body); err != nil {
+			return
+		}
+	}
 }
