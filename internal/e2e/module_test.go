@@ -259,3 +259,24 @@ func TestModule_ByManifest(t *testing.T) {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 }
+
+// While an apply replaces instances, those with the preset and those without serve
+// together, and the ones would refuse what is for the others.
+func TestModule_ThePresetComesAndGoesUnderLoad(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	plain := h.spec("web")
+	plain.Instances = new(int32(2))
+	h.apply(plain)
+	h.get("web", "/").wants(t, http.StatusOK)
+	l := startLoad(h, "web", 8, 200, true)
+	preset := h.behindModule("web", "accepts")
+	preset.Instances = plain.Instances
+	for _, spec := range []*roostv1.AppSpec{preset, plain} {
+		h.apply(spec)
+		if a := h.app("web"); a.DesiredGeneration != a.ServingGeneration {
+			t.Errorf("generation %d serves, want %d", a.ServingGeneration, a.DesiredGeneration)
+		}
+	}
+	l.end(t)
+}
