@@ -134,7 +134,7 @@ func (r *reader) access(s *element, path string, whole bool) {
 	case has("SslRequireCert"):
 		r.loss(s.name, a.place, "", "sslFlags%s require a client certificate: run roost-proxy with --client-auth require and --client-ca, which then hold for all its sites", forPath(path))
 	case has("SslNegotiateCert") && whole:
-		r.warn(a.place, "sslFlags ask for a client certificate: roost-proxy does with --client-auth request, and hands it to the app")
+		r.warn(a.place, "sslFlags ask for a client certificate: roost-proxy asks too (--client-auth request, its default), and hands it to the app")
 	}
 	switch tls := has("Ssl") || has("Ssl128"); {
 	case tls && whole:
