@@ -27,6 +27,16 @@ func lastAt(at []string, now time.Time) time.Time {
 	return last
 }
 
+// hasPassed tells whether the moment last came after t, which was so long ago. A t
+// that is far ahead was read from a clock that has been set back since: its age
+// tells more.
+func hasPassed(last, t, wall time.Time, age time.Duration) bool {
+	if t = t.Round(0); t.Sub(wall) > 24*time.Hour {
+		t = wall.Add(-age)
+	}
+	return t.Before(last)
+}
+
 // nextAt returns the first moment after now of the given times of day.
 func nextAt(at []string, now time.Time) time.Time {
 	var next time.Time

@@ -71,3 +71,23 @@ func TestTimesOfDay_None(t *testing.T) {
 		t.Errorf("%v, %v", last, next)
 	}
 }
+
+func TestHasPassed(t *testing.T) {
+	last := now.Add(-time.Hour)
+	tests := map[string]struct {
+		t    time.Time
+		age  time.Duration
+		want bool
+	}{
+		"before":                          {last.Add(-time.Second), time.Hour + time.Second, true},
+		"after":                           {last.Add(time.Second), time.Hour - time.Second, false},
+		"after, the clock was set back":   {now.Add(time.Hour), 2 * time.Hour, false},
+		"before, it had been years ahead": {now.AddDate(4, 0, 0), 2 * time.Hour, true},
+		"after, it had been years ahead":  {now.AddDate(4, 0, 0), time.Minute, false},
+	}
+	for name, tt := range tests {
+		if got := hasPassed(last, tt.t, now, tt.age); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

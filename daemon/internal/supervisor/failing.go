@@ -13,15 +13,15 @@ func (c *controller) crashed(m *member, at time.Time, failed bool) {
 	spec := c.serving().Spec
 	ready := m.readyFor(at)
 	m.readySince = time.Time{}
-	if c.spares(m) && ready < c.minReady() {
-		c.failRecycle(fmt.Sprintf("a new instance of %s was ready for %v only: %s", c.name, max(ready, m.wasReady).Round(time.Millisecond), m.Reason), "", at)
+	brief := fmt.Sprintf("a new instance of %s was ready for %v only: %s", c.name, max(ready, m.wasReady).Round(time.Millisecond), m.Reason)
+	if ready < c.minReady() && c.failsRecycle(m, brief, "", at) {
 		return
 	}
 	c.failures.ended(ready)
 	c.failures.add(at)
 	c.notBefore = at.Add(restartDelay(c.failures.streak, spec.Restart))
 	if r := c.roll; r.replaces(m) && !r.committed && !r.paused && ready < c.replacing().minReady {
-		c.rollBack(m, fmt.Sprintf("a new instance of %s was ready for %v only: %s", c.name, max(ready, m.wasReady).Round(time.Millisecond), m.Reason), "")
+		c.rollBack(m, brief, "")
 		return
 	}
 	if !restartsUnasked(spec.Restart.When, failed) {
@@ -46,8 +46,7 @@ func (e startFailed) on(c *controller) {
 		at = onOurClock(e.err.Exit.Time, at)
 	}
 	message := fmt.Sprintf("%s did not start: %s", c.name, e.err.Message)
-	if c.spares(m) {
-		c.failRecycle(message, e.tail, at)
+	if c.failsRecycle(m, message, e.tail, at) {
 		return
 	}
 	c.failures.add(at)

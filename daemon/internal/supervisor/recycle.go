@@ -94,12 +94,27 @@ func (c *controller) recycleDue(now time.Time) time.Time {
 // recycles tells whether the rollout is a recycle of the daemon's own.
 func (r *rollout) recycles() bool { return r != nil && r.kind == rollRecycle }
 
-// spares tells whether a new instance that fails costs nothing: it belongs to a
-// recycle of the daemon's own, and as many as are wanted live without it.
-func (c *controller) spares(m *member) bool {
+// failsRecycle ends the recycle of the daemon's own that m belongs to, if it does,
+// for m has failed. It tells whether that costs nothing: as many instances as are
+// wanted live without it, so that is no failure of the app. Without overlap the old
+// one is gone by then, and it is one.
+func (c *controller) failsRecycle(m *member, message, output string, at time.Time) (spared bool) {
 	if !c.roll.recycles() || m.Rollout != c.roll.id {
 		return false
 	}
+	c.recycleStreak++
+	delay := recycleDelay(c.recycleStreak)
+	c.recycleAfter = at.Add(delay)
+	if spared = c.spares(m); spared {
+		message += fmt.Sprintf("; the old instance stays, and is tried to be replaced again in %v", delay)
+		c.noteCondition(app.CondRecycleFailed, message, false)
+	}
+	c.failRollout(message, output)
+	return spared
+}
+
+// spares tells whether as many instances as are wanted live without m.
+func (c *controller) spares(m *member) bool {
 	others := 0
 	for _, o := range c.members {
 		if o != m && o.live() {
@@ -107,18 +122,6 @@ func (c *controller) spares(m *member) bool {
 		}
 	}
 	return others >= *c.serving().Spec.Instances-c.forfeited-c.withheld
-}
-
-// failRecycle ends a recycle of the daemon's own for the failure of a new instance.
-// The old one stays, and it is tried again: such a failure is no crash of the app,
-// and nothing is rolled back.
-func (c *controller) failRecycle(message, output string, now time.Time) {
-	c.recycleStreak++
-	delay := recycleDelay(c.recycleStreak)
-	c.recycleAfter = now.Add(delay)
-	message += fmt.Sprintf("; the old instance stays, and is tried to be replaced again in %v", delay)
-	c.noteCondition(app.CondRecycleFailed, message, false)
-	c.failRollout(message, output)
 }
 
 func recycleDelay(streak int) time.Duration {

@@ -90,9 +90,9 @@ func (c *controller) lookForTime(now time.Time) time.Time {
 			continue
 		}
 		up = true
-		due = due || m.ReadyTime.Round(0).Before(last)
+		due = due || hasPassed(last, m.ReadyTime, wall, now.Sub(m.started))
 	}
-	if due && c.serving().Time.Before(last) {
+	if due && hasPassed(last, c.serving().Time, wall, now.Sub(time.Time{})) {
 		c.recycleAll(cause{
 			trigger: "recycle.at", limit: strings.Join(at, " "), measured: last.Format(time.RFC3339),
 			message: fmt.Sprintf("it is past %s (recycle.at)", last.Format("15:04")),

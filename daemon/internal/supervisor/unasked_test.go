@@ -242,3 +242,29 @@ func TestRecycleAll_AnUnchangedApplyDoesNotWaitForIt(t *testing.T) {
 		r.ends(id, app.RolloutComplete)
 	})
 }
+
+func TestRecycleAll_WithoutOverlapAFailureIsOneOfTheApp(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", noOverlap, instances(3)))
+		old := r.wantAlive(3)
+		r.host.behave(script{boot: time.Second, exitAfter: 500 * time.Millisecond, code: 1})
+		r.recycleUnasked("web", "")
+		r.ends(r.newest("web").ID, app.RolloutFailed)
+		r.pass(10 * time.Minute)
+		left := 0
+		for _, p := range old {
+			if !closed(p.gone) {
+				left++
+			}
+		}
+		if left != 2 || r.recorder.count(app.EventAppBlocked) == 0 {
+			t.Fatalf("%d of three old ones are left", left)
+		}
+		r.host.behave(script{boot: time.Second})
+		r.until("all are replaced", func() bool {
+			return !slices.ContainsFunc(old, func(p *fakeProcess) bool { return !closed(p.gone) })
+		})
+		r.pass(time.Minute)
+		r.wantState("web", app.StateRunning)
+	})
+}
