@@ -8,9 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func withTLS(f func(*tls.Config)) option {
@@ -214,20 +217,19 @@ func TestSecure_InterruptedReadsLoseNothing(t *testing.T) {
 		b, _ := io.ReadAll(r.Body)
 		w.Write(b)
 	})}, withTLS(nil))
-	nc, err := net.Dial("tcp", w.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	nc.SetDeadline(time.Now().Add(patience))
-	conn := tls.Client(pieces{nc}, clientTLS())
-	c := &client{conn, t, bufio.NewReader(conn)}
 	body := string(noise(50_000))
-	for range 3 {
-		c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n" + body)
-		if _, got := c.expect(200, ""); got != body {
+	for range 5 {
+		nc, err := net.Dial("tcp", w.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc.SetDeadline(time.Now().Add(patience))
+		conn := tls.Client(pieces{nc}, clientTLS())
+		c := &client{conn, t, bufio.NewReader(conn)}
+		if _, got := c.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n"+body).expect(200, ""); got != body {
 			t.Fatalf("got %d other bytes", len(got))
 		}
+		nc.Close()
 	}
 }
 
@@ -243,4 +245,89 @@ func (p pieces) Write(b []byte) (n int, err error) {
 		}
 	}
 	return n, nil
+}
+
+// TestSecure_NothingToReadHoldsNothing: neither a look that finds nothing nor half a
+// record keeps a buffer, and what interrupts a wait leaves TLS as it was.
+func TestSecure_NothingToReadHoldsNothing(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	nc, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	wire := &gate{Conn: nc}
+	peer := tls.Client(wire, clientTLS())
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
+	var s sock
+	s.initTLS(accepted, serverTLS())
+	s.deadline(time.Now().Add(patience))
+	nc.SetDeadline(time.Now().Add(patience))
+	shaken := make(chan error, 1)
+	go func() { shaken <- peer.Handshake() }()
+	s.secure.shaking = true
+	if err := errors.Join(s.secure.conn.Handshake(), receive(t, shaken)); err != nil {
+		t.Fatal(err)
+	}
+	s.secure.shaking = false
+
+	var b *buffer
+	empty := func(when string, err, want error) {
+		t.Helper()
+		if !errors.Is(err, want) || b != nil || s.secure.in != nil {
+			t.Fatalf("%s: %v, buffers %v %v", when, err, b, s.secure.in)
+		}
+	}
+	empty("nothing sent", s.tryFill(&b, false), errWouldBlock)
+	wire.hold = true
+	peer.Write([]byte("hello"))
+	half := len(wire.held) / 2
+	nc.Write(wire.held[:half])
+	deadline := time.Now().Add(patience)
+	for !arrived(s.fd) && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+	empty("half a record", s.tryFill(&b, false), errWouldBlock)
+	s.readDeadline(past)
+	empty("interrupted", s.fill(&b, false), os.ErrDeadlineExceeded)
+	s.readDeadline(time.Now().Add(patience))
+	nc.Write(wire.held[half:])
+	if err := s.fill(&b, false); err != nil || string(b.unread()) != "hello" {
+		t.Fatalf("%q, %v", b.unread(), err)
+	}
+	discard(&b)
+	empty("all read", s.tryFill(&b, false), errWouldBlock)
+	wire.hold = false
+	peer.Close()
+	empty("closed", s.fill(&b, false), io.EOF)
+}
+
+// gate is a connection that keeps what is written where it is told to.
+type gate struct {
+	net.Conn
+	hold bool
+	held []byte
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	if g.hold {
+		g.held = append(g.held, p...)
+		return len(p), nil
+	}
+	return g.Conn.Write(p)
+}
+
+// arrived reports whether a descriptor has something to read.
+func arrived(fd int) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(p, 0)
+	return n > 0 && err == nil
 }
