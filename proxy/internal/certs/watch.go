@@ -28,7 +28,7 @@ func (s *Store) Run(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		pass(ctx, w, changed)
+		s.pass(ctx, w, changed)
 	}()
 	defer func() { <-ended }()
 	// Again each time: the folder may have become another one of the same name.
@@ -36,7 +36,7 @@ func (s *Store) Run(ctx context.Context) error {
 }
 
 // pass tells that something happened in the folder.
-func pass(ctx context.Context, w *fsnotify.Watcher, changed chan<- struct{}) {
+func (s *Store) pass(ctx context.Context, w *fsnotify.Watcher, changed chan<- struct{}) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -45,7 +45,8 @@ func pass(ctx context.Context, w *fsnotify.Watcher, changed chan<- struct{}) {
 			if e.Op == fsnotify.Chmod {
 				continue // as backup programs cause it
 			}
-		case <-w.Errors: // some events are lost
+		case err := <-w.Errors:
+			s.log.Debug("events of the folder were lost: it is looked at", "folder", s.dir, "error", err)
 		}
 		select {
 		case changed <- struct{}{}:
