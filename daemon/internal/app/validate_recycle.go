@@ -58,6 +58,8 @@ func patternFault(pattern string) string {
 		return "is absolute: only what lies below dir is watched"
 	case pattern == ".." || strings.HasPrefix(path.Clean(pattern), "../"):
 		return "leads out of dir: only what lies below it is watched"
+	case strings.Contains(pattern, "**"):
+		return "has **, which is not known: a pattern names each folder on its way"
 	case err != nil:
 		return "is not a pattern: * and ? match within a name, [a-z] a character"
 	case path.Clean(pattern) != pattern:

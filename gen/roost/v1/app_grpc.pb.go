@@ -62,15 +62,16 @@ type AppServiceClient interface {
 	// NOT_FOUND, ABORTED for a stale etag.
 	DeleteApp(ctx context.Context, in *DeleteAppRequest, opts ...grpc.CallOption) (*DeleteAppResponse, error)
 	// StartApp puts an app in service and starts its instances, whatever
-	// start.when says. It lifts a stop, a rapid-fail block and a failed start's
-	// waiting time. NOT_FOUND.
+	// start.when says. It lifts a stop, SetAppOffline, a rapid-fail block and a
+	// failed start's waiting time. NOT_FOUND, FAILED_PRECONDITION where
+	// app_offline.htm keeps the app out.
 	StartApp(ctx context.Context, in *StartAppRequest, opts ...grpc.CallOption) (*StartAppResponse, error)
 	// StopApp takes an app out of service: its instances are drained and stopped,
 	// and no request starts it until StartApp. NOT_FOUND.
 	StopApp(ctx context.Context, in *StopAppRequest, opts ...grpc.CallOption) (*StopAppResponse, error)
 	// RecycleApp replaces every instance by a new one of the desired generation
 	// without dropping a request; dir and its links are resolved again. NOT_FOUND,
-	// FAILED_PRECONDITION where the app is stopped or its dir is gone.
+	// FAILED_PRECONDITION where the app is stopped or offline, or its dir is gone.
 	RecycleApp(ctx context.Context, in *RecycleAppRequest, opts ...grpc.CallOption) (*RecycleAppResponse, error)
 	// ScaleApp sets the number of instances, leaving the running ones alone.
 	// NOT_FOUND, INVALID_ARGUMENT outside 1 to 100 or where the spec forbids it.
@@ -80,8 +81,9 @@ type AppServiceClient interface {
 	RollbackApp(ctx context.Context, in *RollbackAppRequest, opts ...grpc.CallOption) (*RollbackAppResponse, error)
 	// SetAppOffline takes an app out of service with a page that every request gets
 	// with 503, as app_offline.htm in its folder does, or puts it back. Its
-	// instances are drained and stopped. NOT_FOUND, INVALID_ARGUMENT for a page
-	// above 1 MiB.
+	// instances are drained and stopped. Of StartApp, StopApp and this the newest
+	// counts. NOT_FOUND, INVALID_ARGUMENT for a page above 1 MiB,
+	// FAILED_PRECONDITION where an app that is stopped is to be put back.
 	SetAppOffline(ctx context.Context, in *SetAppOfflineRequest, opts ...grpc.CallOption) (*SetAppOfflineResponse, error)
 	// ListGenerations returns the kept generations of an app, newest first.
 	// NOT_FOUND.
@@ -275,15 +277,16 @@ type AppServiceServer interface {
 	// NOT_FOUND, ABORTED for a stale etag.
 	DeleteApp(context.Context, *DeleteAppRequest) (*DeleteAppResponse, error)
 	// StartApp puts an app in service and starts its instances, whatever
-	// start.when says. It lifts a stop, a rapid-fail block and a failed start's
-	// waiting time. NOT_FOUND.
+	// start.when says. It lifts a stop, SetAppOffline, a rapid-fail block and a
+	// failed start's waiting time. NOT_FOUND, FAILED_PRECONDITION where
+	// app_offline.htm keeps the app out.
 	StartApp(context.Context, *StartAppRequest) (*StartAppResponse, error)
 	// StopApp takes an app out of service: its instances are drained and stopped,
 	// and no request starts it until StartApp. NOT_FOUND.
 	StopApp(context.Context, *StopAppRequest) (*StopAppResponse, error)
 	// RecycleApp replaces every instance by a new one of the desired generation
 	// without dropping a request; dir and its links are resolved again. NOT_FOUND,
-	// FAILED_PRECONDITION where the app is stopped or its dir is gone.
+	// FAILED_PRECONDITION where the app is stopped or offline, or its dir is gone.
 	RecycleApp(context.Context, *RecycleAppRequest) (*RecycleAppResponse, error)
 	// ScaleApp sets the number of instances, leaving the running ones alone.
 	// NOT_FOUND, INVALID_ARGUMENT outside 1 to 100 or where the spec forbids it.
@@ -293,8 +296,9 @@ type AppServiceServer interface {
 	RollbackApp(context.Context, *RollbackAppRequest) (*RollbackAppResponse, error)
 	// SetAppOffline takes an app out of service with a page that every request gets
 	// with 503, as app_offline.htm in its folder does, or puts it back. Its
-	// instances are drained and stopped. NOT_FOUND, INVALID_ARGUMENT for a page
-	// above 1 MiB.
+	// instances are drained and stopped. Of StartApp, StopApp and this the newest
+	// counts. NOT_FOUND, INVALID_ARGUMENT for a page above 1 MiB,
+	// FAILED_PRECONDITION where an app that is stopped is to be put back.
 	SetAppOffline(context.Context, *SetAppOfflineRequest) (*SetAppOfflineResponse, error)
 	// ListGenerations returns the kept generations of an app, newest first.
 	// NOT_FOUND.
