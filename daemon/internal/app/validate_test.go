@@ -107,7 +107,9 @@ func TestSpec_ValidateNamesTheField(t *testing.T) {
 
 func TestSpec_ValidateAccepts(t *testing.T) {
 	for name, change := range map[string]func(*Spec){
-		"env names with dots": func(s *Spec) { s.Env = map[string]string{"Logging__LogLevel__Microsoft.AspNetCore": "Warning", "a-b": ""} },
+		"env names with dots": func(s *Spec) {
+			s.Env = map[string]string{"Logging__LogLevel__Microsoft.AspNetCore": "Warning", "a-b": ""}
+		},
 		"variables in paths": func(s *Spec) { s.EnvFiles = []string{"${HOME}/.env", "/etc/${ROOST_APP}.env"} },
 		"64 characters":      func(s *Spec) { s.Release = strings.Repeat("é", MaxRelease) },
 		"a host with a port": func(s *Spec) { s.Ready = Probe{Kind: ProbeHTTP, HTTP: HTTPCheck{Host: "a.example:80"}} },
