@@ -254,6 +254,36 @@ func TestModuleForward_ClientsThatLeave(t *testing.T) {
 	})
 }
 
+// The fields of the module are the proxy's to set: no client ends the app, and none
+// is taken for another.
+func TestModuleForward_ClientsDoNotSpeakForTheModule(t *testing.T) {
+	eachModuleApp(t, func(t *testing.T, h *host, a moduleApp) {
+		h.apply(a.spec(h, "web"))
+		pid := h.see("web", "/see/x", nil).PID
+		forged := http.Header{}
+		for _, name := range []string{
+			"MS-ASPNETCORE", "mS-ASPNETCORE-f", "MS-ASPNETCORE-foo", "MS_ASPNETCORE_TOKEN", "ms-aspnetcore-token", "MS-ASPNETCORE-WINAUTHTOKEN",
+			"MS-ASPNETCORE-CLIENTCERT", "MS-ASPNETCORE-" + strings.Repeat("o", 90),
+		} {
+			forged[name] = []string{"forged"}
+		}
+		for name, values := range h.see("web", "/see/x", forged).Headers {
+			if contains(strings.Join(values, ""), "forged") {
+				t.Errorf("%s: %q has reached the app", name, values)
+			}
+		}
+		shutdown := http.Header{"Ms-Aspnetcore-Event": {"shutdown"}}
+		for _, method := range []string{http.MethodPost, http.MethodGet, http.MethodDelete} {
+			if r := h.do(method, "web", "/iisintegration", shutdown); r.status == http.StatusAccepted || r.err != nil {
+				t.Errorf("%s: %v", method, r)
+			}
+		}
+		if now := h.see("web", "/see/x", nil).PID; now != pid {
+			t.Errorf("it was process %d and is %d", pid, now)
+		}
+	})
+}
+
 // An app that gives up its answer has not given one.
 func TestKestrel_Abort(t *testing.T) {
 	t.Parallel()

@@ -137,7 +137,7 @@ func TestFields_IDs(t *testing.T) {
 	for name, want := range map[string]ID{
 		"Host": Host, "TE": TE, "x-forwarded-FOR": XForwardedFor, "X_Forwarded_For": Disguised, "X-Forwarded_Port": Disguised,
 		"Content_Length": Disguised, "Transfer_Encoding": Disguised, "Roost-Token": Roost, "ROOST_ANYTHING": Roost, "Roost": Other,
-		"Roosts": Other, "MS-ASPNETCORE-TOKEN": Module, "ms_aspnetcore_x": Module, "X-Original-For": XOriginal, "x_original_proto": XOriginal, "X-Originally": Other, "X-Real-Ip": XRealIP, "Accept": Accept,
+		"Roosts": Other, "MS-ASPNETCORE-TOKEN": Module, "ms_aspnetcore_x": Module, "Ms-AspNetCore": Module, "MS-ASPNETCOREX": Module, "MS-ASPNET": Other, "X-Original-For": XOriginal, "x_original_proto": XOriginal, "X-Originally": Other, "X-Real-Ip": XRealIP, "Accept": Accept,
 		"Accept-Encoding": Other, "Cookie": Other, "Roost-Err": Roost, "Roost-Errorr": Roost, "Roost-Request-Idx": Roost,
 		"AUTHORIZATION": Authorization, "Cache-Control": Other, "Roost-Abcdefg": Roost, "www-Authenticate": WWWAuthenticate, "WWW_Authenticate": Other,
 	} {

@@ -34,7 +34,7 @@ const (
 	XRequestID
 	// Roost is any Roost-* field, "_" for "-" included.
 	Roost
-	// Module is any MS-ASPNETCORE-* field, likewise.
+	// Module is any field that begins with MS-ASPNETCORE, likewise: those are the module's.
 	Module
 	// XOriginal is any X-Original-* field, likewise: what an ASP.NET Core app
 	// would take for its own note of what the forwarding fields replaced.
@@ -140,7 +140,7 @@ func reserved(name []byte) ID {
 			return Roost
 		}
 	case 'm', 'M':
-		if hasPrefix(name, "ms-aspnetcore-") {
+		if hasPrefix(name, "ms-aspnetcore") {
 			return Module
 		}
 	case 'x', 'X':
