@@ -151,7 +151,7 @@ func TestStartFailure_Answers(t *testing.T) {
 		if got := r.header.Get("Roost-Error"); got != "start-failed" {
 			t.Errorf("%s: Roost-Error %q", name, got)
 		}
-		return string(r.body)
+		return r.body
 	}
 	if page := ask("public"); !strings.Contains(page, "StartFailed") || strings.Contains(page, "ups") || strings.Contains(page, "code 3") {
 		t.Errorf("the public page: %s", page)

@@ -315,3 +315,41 @@ func TestReadAs_HasTheUsersRightsOnly(t *testing.T) {
 		t.Errorf("afterwards root reads %q, %v", text, err)
 	}
 }
+
+// All groups count at once, and what is made is the identity's.
+func TestAs_HasAllGroupsAtOnceAndMakesFilesOfItsOwn(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	dir, err := os.MkdirTemp("", "roost-as")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	outer, inner := filepath.Join(dir, "outer"), filepath.Join(dir, "outer", "inner")
+	if err := errors.Join(
+		os.Chmod(dir, 0o755), os.Mkdir(outer, 0), os.Mkdir(inner, 0), os.Chown(outer, 0, 4242), os.Chown(inner, 0, 4343),
+		os.Chmod(outer, 0o710), os.Chmod(inner, 0o770),
+	); err != nil {
+		t.Fatal(err)
+	}
+	id := Identity{User: User{Name: "nobody", UID: 65534}, GID: 65534, Groups: []int{4242, 4343}, Switch: true}
+	file := filepath.Join(inner, "made")
+	if err := As(id, func() error { return os.WriteFile(file, nil, 0o600) }); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := info.Sys().(*syscall.Stat_t); st.Uid != 65534 || st.Gid != 65534 {
+		t.Errorf("the file is of %d:%d, want 65534:65534", st.Uid, st.Gid)
+	}
+	id.Groups = []int{4343}
+	if err := As(id, func() error { return os.WriteFile(file, nil, 0o600) }); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("without the group of the outer folder: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(outer, "roots"), nil, 0o600); err != nil { // this process is root as before
+		t.Error(err)
+	}
+}

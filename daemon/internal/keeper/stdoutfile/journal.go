@@ -127,5 +127,5 @@ func identify(info fs.FileInfo) (dev, ino uint64) {
 	if !ok {
 		return 0, 0
 	}
-	return uint64(st.Dev), st.Ino
+	return st.Dev, st.Ino
 }
