@@ -28,6 +28,7 @@ func handler() http.Handler {
 	mux.HandleFunc("/write", write)
 	mux.HandleFunc("/run", run)
 	mux.HandleFunc("/gone", func(w http.ResponseWriter, _ *http.Request) { answer(w, gone.Load()) })
+	mux.HandleFunc("/ntlm", ntlm)
 	streams(mux)
 	trouble(mux)
 	return mux

@@ -42,7 +42,7 @@ func serve() error {
 			stop()
 		}()
 	}
-	srv := &http.Server{Handler: handler()}
+	srv := &http.Server{Handler: handler(), ConnContext: newSession}
 	if *module != "" {
 		srv.Handler = behindModule(srv.Handler, stop)
 	}
