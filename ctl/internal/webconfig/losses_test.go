@@ -188,6 +188,9 @@ func TestRead_RedirectToHTTPS(t *testing.T) {
 		}
 		wantFault(t, faults, manifest.Warning, tt.warning)
 	}
+	toOwn := source(rule("<conditions>"+off+"</conditions>", `<action type="Redirect" url="https://WWW.example.org/{R:1}"/>`), published())
+	toOwn.Host = "www.example.org"
+	imported(t, toOwn)
 	for name, text := range map[string]string{
 		"some paths":     strings.Replace(rule("<conditions>"+off+"</conditions>", toHTTPS), "(.*)", "^login", 1),
 		"another host":   rule("<conditions>"+off+"</conditions>", `<action type="Redirect" url="https://www.example.org/{R:1}"/>`),
@@ -199,6 +202,18 @@ func TestRead_RedirectToHTTPS(t *testing.T) {
 	} {
 		if f := wantFault(t, refused(t, source(text, published())), manifest.Error, `rewrite rule "r" does not run here`); !strings.HasSuffix(f.Message, "=rewrite") {
 			t.Errorf("%s: %v", name, f)
+		}
+	}
+}
+
+func TestRead_TLSOnlyAndARedirectIsARedirect(t *testing.T) {
+	redirect := `<rewrite><rules><rule name="r"><match url=".*"/><conditions><add input="{HTTPS}" pattern="off"/></conditions>` +
+		`<action type="Redirect" url="https://{HTTP_HOST}{REQUEST_URI}"/></rule></rules></rewrite>`
+	only := `<security><access sslFlags="Ssl"/></security>`
+	for _, sections := range []string{redirect + only, only + redirect} {
+		spec, _ := imported(t, source(wrapped(sections+plainApp), published()))
+		if got := spec.GetRoutes()[0].GetHttps(); got != roostv1.HttpsPolicy_HTTPS_POLICY_REDIRECT {
+			t.Errorf("https %v", got)
 		}
 	}
 }

@@ -126,6 +126,24 @@ func TestRead_CaretStandsUnderTheAttribute(t *testing.T) {
 	}
 }
 
+func TestRead_ExcerptsShowNoSecret(t *testing.T) {
+	const secret = "hünter2"
+	text := `<configuration><appSettings><add key="k" value="` + secret + `"/></appSettings><connectionStrings><add name="n" connectionString='` + secret + `'/></connectionStrings>` +
+		`<system.webServer><aspNetCore processPath="dotnet" arguments="App.dll"><environmentVariables><environmentVariable name="Db:Key" value="%OLD%` + secret + `" />` +
+		`<environmentVariable name="ASPNETCORE_PORT" value="#{Port}"/></environmentVariables></aspNetCore></system.webServer></configuration>`
+	faults := refused(t, source(text, published()))
+	for _, f := range faults {
+		if strings.Contains(f.Error()+f.Excerpt(), "nter2") {
+			t.Errorf("%s\n%s", f.Error(), f.Excerpt())
+		}
+	}
+	f := wantFault(t, faults, manifest.Error, "%OLD% is a variable")
+	lines := strings.Split(f.Excerpt(), "\n")
+	if at := strings.IndexByte(lines[1], '^'); !strings.HasPrefix(lines[0][at:], `value="************" />`) {
+		t.Errorf("excerpt\n%s", f.Excerpt())
+	}
+}
+
 func TestRead_AllFaultsAtOnce(t *testing.T) {
 	faults := refused(t, source(wrapped(`<rewrite><rules><rule name="one"/><rule name="two"/></rules></rewrite>
 <aspNetCore startupTimeLimit="-1" shutdownTimeLimit="601" requestTimeout="1" processesPerApplication="0" hostingModel="maybe" stdoutLogEnabled="1"/>`), published()))

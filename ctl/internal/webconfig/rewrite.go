@@ -32,7 +32,7 @@ func (r *reader) rule(e *element) {
 	if !isTrue(e, "enabled", true) {
 		return
 	}
-	hosts, ok := httpsRedirect(e)
+	hosts, ok := httpsRedirect(e, r.src.Host)
 	if !ok {
 		r.loss(lossRewrite, e.place, "", "rewrite rule %q does not run here: keep the rules in a file of their own and let the app run them: "+
 			"app.UseRewriter(new RewriteOptions().AddIISUrlRewrite(env.ContentRootFileProvider, \"rewrite.xml\"))", e.value("name"))
@@ -60,10 +60,11 @@ var (
 
 // httpsRedirect reports whether a rule leads requests in clear text to the same
 // URL over TLS, all but those of certificate validation, which our own redirect
-// leaves alone too. It returns the conditions about hosts.
-func httpsRedirect(e *element) (hosts []string, ok bool) {
+// leaves alone too. A host that is written out must be the app's own. It returns the
+// conditions about hosts.
+func httpsRedirect(e *element, own string) (hosts []string, ok bool) {
 	action, match := e.child("action"), e.child("match")
-	if action == nil || !strings.EqualFold(action.value("type"), "Redirect") || !httpsTarget.MatchString(strings.TrimSpace(action.value("url"))) {
+	if action == nil || !strings.EqualFold(action.value("type"), "Redirect") || !leadsToHTTPS(action.value("url"), own) {
 		return nil, false
 	}
 	if match != nil && (!everyPath.MatchString(match.value("url")) || isTrue(match, "negate", false)) {
@@ -90,6 +91,15 @@ func httpsRedirect(e *element) (hosts []string, ok bool) {
 		}
 	}
 	return hosts, clear && (!any || len(conditions.children) == 1)
+}
+
+// leadsToHTTPS reports whether a target is the same URL over TLS.
+func leadsToHTTPS(target, own string) bool {
+	target = strings.TrimSpace(target)
+	if prefix := "https://" + own; own != "" && len(target) >= len(prefix) && strings.EqualFold(target[:len(prefix)], prefix) {
+		target = "https://{HTTP_HOST}" + target[len(prefix):]
+	}
+	return httpsTarget.MatchString(target)
 }
 
 func condition(input, pattern string, negate bool) string {

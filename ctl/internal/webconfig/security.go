@@ -138,8 +138,11 @@ func (r *reader) access(s *element, path string, whole bool) {
 	}
 	switch tls := has("Ssl") || has("Ssl128"); {
 	case tls && whole:
-		r.https = roostv1.HttpsPolicy_HTTPS_POLICY_ONLY
-		r.mark("routes[0].https", a.place)
+		r.warn(a.place, "sslFlags want TLS: it is the route's https now, only or redirect; roost-proxy needs --listen-tls")
+		if r.https == roostv1.HttpsPolicy_HTTPS_POLICY_UNSPECIFIED { // a redirect serves nothing in clear text either
+			r.https = roostv1.HttpsPolicy_HTTPS_POLICY_ONLY
+			r.mark("routes[0].https", a.place)
+		}
 	case tls:
 		r.loss(s.name, a.place, "", "sslFlags%s want TLS for that path only: give the whole app https: only", forPath(path))
 	}

@@ -18,7 +18,12 @@ type document struct {
 	name  string
 	text  string
 	lines []int // offsets at which lines begin
+	// secrets are the parts, in their order, that no excerpt shows: faults go to
+	// the logs of deployments.
+	secrets []span
 }
+
+type span struct{ from, to int }
 
 func newDocument(name, text string) *document {
 	d := &document{name: name, text: text, lines: []int{0}}
@@ -39,7 +44,34 @@ func (d *document) position(at int) (line, column int, text string) {
 		end = d.lines[i+1] - 1
 	}
 	begin := d.lines[i]
-	return i + 1, utf8.RuneCountInString(d.text[begin:at]) + 1, strings.TrimSuffix(d.text[begin:end], "\r")
+	return i + 1, utf8.RuneCountInString(d.text[begin:at]) + 1, strings.TrimSuffix(d.shown(begin, end), "\r")
+}
+
+// shown is a part of the text, with a star for each character of a secret.
+func (d *document) shown(from, to int) string {
+	next := sort.Search(len(d.secrets), func(i int) bool { return d.secrets[i].to > from })
+	var b strings.Builder
+	for i, c := range d.text[from:to] {
+		for next < len(d.secrets) && d.secrets[next].to <= from+i {
+			next++
+		}
+		if next < len(d.secrets) && from+i >= d.secrets[next].from {
+			c = '*'
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}
+
+// isSecret reports an attribute that holds passwords in many a file.
+func (e *element) isSecret(name string) bool {
+	switch strings.ToLower(name) {
+	case "connectionstring", "password":
+		return true
+	case "value":
+		return e.name == "environmentVariable" || e.parent != nil && e.parent.name == "appSettings"
+	}
+	return false
 }
 
 // place is an offset in a document.
@@ -199,7 +231,10 @@ func (p *parser) start(t xml.StartElement, at, end int) error {
 	for i, a := range t.Attr {
 		where := at
 		if i < len(places) {
-			where += places[i]
+			where += places[i].from
+			if e.isSecret(a.Name.Local) {
+				p.doc.secrets = append(p.doc.secrets, span{at + places[i].value, at + places[i].to})
+			}
 		}
 		if a.Name.Space == "xmlns" || a.Name.Space == "" && a.Name.Local == "xmlns" {
 			continue
@@ -214,10 +249,13 @@ func (p *parser) start(t xml.StartElement, at, end int) error {
 	return nil
 }
 
-// attributePlaces returns the offsets of the attributes in a start tag that is
-// known to be well-formed.
-func attributePlaces(tag string) []int {
-	var places []int
+// attributePlace is where an attribute begins in its tag, and its value.
+type attributePlace struct{ from, value, to int }
+
+// attributePlaces finds the attributes of a start tag that is known to be
+// well-formed.
+func attributePlaces(tag string) []attributePlace {
+	var places []attributePlace
 	space := func(i int) bool { return strings.IndexByte(" \t\r\n", tag[i]) >= 0 }
 	i := 1
 	for i < len(tag) && !space(i) && tag[i] != '>' && tag[i] != '/' {
@@ -230,16 +268,16 @@ func attributePlaces(tag string) []int {
 		if i >= len(tag) || tag[i] == '>' || tag[i] == '/' {
 			return places
 		}
-		places = append(places, i)
 		quote := strings.IndexAny(tag[i:], `"'`)
 		if quote < 0 {
 			return places
 		}
-		i += quote
-		end := strings.IndexByte(tag[i+1:], tag[i])
+		value := i + quote + 1
+		end := strings.IndexByte(tag[value:], tag[value-1])
 		if end < 0 {
 			return places
 		}
-		i += end + 2
+		places = append(places, attributePlace{i, value, value + end})
+		i = value + end + 1
 	}
 }
