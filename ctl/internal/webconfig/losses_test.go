@@ -1,6 +1,7 @@
 package webconfig
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -147,10 +148,8 @@ func TestRead_SectionsThatAreTakenOver(t *testing.T) {
 
 func TestRead_ConfigSourceIsRead(t *testing.T) {
 	files := published()
-	for name, f := range folderOf("conf/app.config", "\ufeff"+plainApp, "conf/rules.config", "<rules>\n<rule name='Old'/>\n</rules>", "bad.config", "<rules>\n<rule></rules>", "other.config", "<x/>",
-		"again.config", `<rules configSource="conf\rules.config"/>`) {
-		files[name] = f
-	}
+	maps.Copy(files, folderOf("conf/app.config", "\ufeff"+plainApp, "conf/rules.config", "<rules>\n<rule name='Old'/>\n</rules>", "bad.config", "<rules>\n<rule></rules>", "other.config", "<x/>",
+		"again.config", `<rules configSource="conf\rules.config"/>`))
 	spec, faults := imported(t, source(wrapped(`<aspNetCore configSource="conf\app.config"/>`), files))
 	if got := strings.Join(spec.GetCommand(), " "); got != "dotnet ./App.dll" || len(faults) != 0 {
 		t.Errorf("command %s, faults %v", got, faults)

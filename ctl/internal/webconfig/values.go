@@ -49,14 +49,14 @@ func timeSpan(s string) (time.Duration, bool) {
 	if m == nil {
 		return 0, false
 	}
-	part := func(i int) time.Duration {
+	part := func(i int) int {
 		n, _ := strconv.Atoi(m[i]) // digits, or nothing: 0
-		return time.Duration(n)
+		return n
 	}
 	if part(3) > 59 || part(4) > 59 {
 		return 0, false
 	}
-	return (part(1)*24+part(2))*time.Hour + part(3)*time.Minute + part(4)*time.Second, true
+	return time.Duration(((part(1)*24+part(2))*60+part(3))*60+part(4)) * time.Second, true
 }
 
 var (
