@@ -15,16 +15,17 @@ type checkup struct {
 	failed int // in a row
 }
 
-// lookAfterHealth asks instances that are ready whether they are well, where health
-// is given, and returns when to ask again. One question at a time is open for each.
-// An unready one is asked by its own probe already, and one that goes is not asked.
+// lookAfterHealth asks instances that are up whether they are well, where health is
+// given, and returns when to ask again. One question at a time is open for each. One
+// that is unready is asked as well: its own probe gives it up after start.timeout
+// only. One that goes, or is to be replaced, is not.
 func (c *controller) lookAfterHealth(now time.Time) time.Time {
 	h := c.serving().Spec.Health
 	var next time.Time
 	for _, m := range c.members {
 		switch {
 		case m.health.asking:
-		case h == nil || m.Phase != app.PhaseReady || m.due != "":
+		case h == nil || !m.mayRecycle():
 			m.health = checkup{}
 		case m.health.next.IsZero():
 			m.health.next = now.Add(*h.Probe.Interval)
@@ -64,7 +65,7 @@ func (e healthAsked) on(c *controller) {
 	m.health.asking = false
 	h := c.serving().Spec.Health
 	switch {
-	case h == nil || m.Phase != app.PhaseReady || m.due != "":
+	case h == nil || !m.mayRecycle():
 		return
 	case e.err == nil:
 		m.health.failed = 0

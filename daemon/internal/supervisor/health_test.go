@@ -131,3 +131,21 @@ func TestHealth_IsAskedWithItsOwnProbe(t *testing.T) {
 		}
 	})
 }
+
+// One that requests have found unready is replaced as soon, and not after
+// start.timeout only.
+func TestHealth_UnreadyInstanceIsReplacedToo(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", healthy))
+		p := r.wantAlive(1)[0]
+		p.fallSick(errors.New("no answer"))
+		r.Failure("web", p.launch.ID, "timeout", "")
+		r.pass(time.Second)
+		r.wantState("web", app.StateDegraded)
+		r.pass(35 * time.Second)
+		if list := r.proxies.ready("web"); len(list) != 1 || list[0].Instance == p.launch.ID {
+			t.Fatalf("requests go to %+v", list)
+		}
+		r.until("it is gone", func() bool { return closed(p.gone) })
+	})
+}

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -60,9 +61,7 @@ func (c *controller) recycleOne(m *member, severity app.Severity, why cause) {
 	}
 	m.due = why.message
 	a := m.attributes()
-	for k, v := range why.attributes() {
-		a[k] = v
-	}
+	maps.Copy(a, why.attributes())
 	c.cfg.Recorder.Record(app.Event{
 		ID: app.EventInstanceRecycled, App: c.name, Instance: m.ID, Severity: severity,
 		Message: "instance is replaced: " + why.message, Attributes: a,
