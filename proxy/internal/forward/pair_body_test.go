@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/roostd/roost/proxy/internal/backend"
 	"github.com/roostd/roost/proxy/internal/route"
@@ -67,6 +68,21 @@ func TestPair_AppThatClosesBeforeTheBodyIsThere(t *testing.T) {
 		t.Error("the connection stays open for a body that nobody reads")
 	}
 	c.closed()
+}
+
+// TestPair_BodyThatNeverComes: a challenged client has as long for it as any.
+func TestPair_BodyThatNeverComes(t *testing.T) {
+	w := newWorld(t, []string{rawApp(t, func(c *client) {
+		c.head()
+		io.WriteString(c, challenge+"who")
+		io.Copy(io.Discard, c.r)
+	})}, short(Limits{Body: 300 * time.Millisecond, Linger: 100 * time.Millisecond}))
+	for _, fields := range []string{"Content-Length: 10\r\n\r\nabc", "Content-Length: 10\r\nExpect: 100-continue\r\n\r\n"} {
+		c := w.dial().send("POST / HTTP/1.1\r\nHost: h\r\n" + fields)
+		c.expect(401, "")
+		c.closed()
+		w.inFlight(0)
+	}
 }
 
 func TestPair_HeadAndUpgrade(t *testing.T) {
