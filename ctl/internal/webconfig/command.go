@@ -239,21 +239,30 @@ func (r *reader) assembly(a *attribute, word string) string {
 	return escape(file)
 }
 
-var relativeValue = regexp.MustCompile(`^([-/]{0,2}[A-Za-z0-9_:.-]+=)?(\.{1,2}\\.*)$`)
+var (
+	// option is what may stand before a path: --config=, /log:
+	option       = regexp.MustCompile(`^(?:[-/]{0,2}[A-Za-z0-9_.-]+=|[-/]{1,2}[A-Za-z0-9_.-]+:)`)
+	relativePath = regexp.MustCompile(`^\.{1,2}\\`)
+	// fileBelow is a name of a file in a folder. DOMAIN\user is none.
+	fileBelow = regexp.MustCompile(`(?i)^[^\\/:]+(\\[^\\/:]+)*\\([^\\/:]+\.(json|xml|config|dll|exe|txt|log|pfx|pem|cer|crt|key|db|sqlite|ya?ml|ini|csv|html?|sh|js))?$`)
+)
 
 // argument turns the separators of what is a path below the folder, and leaves
 // everything else as it is.
 func (r *reader) argument(a *attribute, word string) string {
-	if m := relativeValue.FindStringSubmatch(word); m != nil {
-		return m[1] + slashes(m[2])
-	}
 	if !strings.Contains(word, `\`) {
 		return word
 	}
-	if turned := slashes(word); (folder{r.src.Folder}).find(unescape(turned)) != "" {
-		return turned
-	}
-	if isWindowsPath(word) {
+	before := option.FindString(word)
+	value := word[len(before):]
+	turned := slashes(value)
+	switch {
+	case relativePath.MatchString(value), (folder{r.src.Folder}).find(unescape(turned)) != "":
+		return before + turned
+	case fileBelow.MatchString(value):
+		r.warn(a.place, "argument %s is taken for a path: %s", word, before+turned)
+		return before + turned
+	case isWindowsPath(value):
 		r.warn(a.place, "argument %s is a path of Windows: change it", word)
 	}
 	return word

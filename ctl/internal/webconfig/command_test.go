@@ -52,6 +52,7 @@ func TestRead_Command(t *testing.T) {
 		"dotnet of the folder":  {`.\dotnet\dotnet.exe`, "App.dll", folderOf("dotnet/dotnet", elf, "App.dll", "MZ"), "./dotnet/dotnet|App.dll", ""},
 		"dotnet of a folder no": {`.\dotnet\dotnet.exe`, "App.dll", nil, "dotnet|App.dll", "looked up in the app's PATH"},
 		"a folder in UTF":       {"dotnet", `".\bin ü\App.dll"`, folderOf("bin ü/App.dll", "MZ"), "dotnet|./bin ü/App.dll", ""},
+		"a file below":          {"dotnet", `App.dll --config=conf\app.json /log:logs\ --who CORP\ann.name --re a\d+`, nil, `dotnet|App.dll|--config=conf/app.json|/log:logs/|--who|CORP\ann.name|--re|a\d+`, `--config=conf\app.json is taken for a path: --config=conf/app.json`},
 		"another path":          {"dotnet", `App.dll C:\data\x`, nil, `dotnet|App.dll|C:\data\x`, "is a path of Windows"},
 	} {
 		t.Run(name, func(t *testing.T) {
