@@ -41,6 +41,7 @@ var lossCases = []struct{ name, loss, text, want string }{
 	{"encrypted variables", "encrypted", app("", `<environmentVariables configProtectionProvider="x">`+encryptedData+"</environmentVariables>"), "<environmentVariables> is encrypted"},
 	{"an old variable", "unresolved", app(`stdoutLogEnabled="true" stdoutLogFile="%LOGS%\x"`, ""), "%LOGS% is a variable of the old machine"},
 	{"a variable of itself", "unresolved", app("", "<environmentVariables>"+variable1("A", "%A%;x")+"</environmentVariables>"), "%A% is a variable"},
+	{"variables in a ring", "unresolved", app("", "<environmentVariables>"+variable1("A", "%B%")+variable1("B", "%C%")+variable1("C", "%a%")+"</environmentVariables>"), "%a% is a variable"},
 	{"an old program", "unresolved", started(`%TOOLS%\serve.exe`, ""), "%TOOLS% is a variable"},
 	{"a token", "tokens", app("", "<environmentVariables>"+variable1("A", "x#{Secret}#")+"</environmentVariables>"), "#{Secret}#"},
 	{"a token of bars", "tokens", app("", "<environmentVariables>"+variable1("A", "Password=__Db_Password__;")+"</environmentVariables>"), "__Db_Password__"},
