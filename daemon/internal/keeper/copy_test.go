@@ -57,12 +57,25 @@ func copied(tb testing.TB, prefix string) string {
 	return b.String()
 }
 
+// awaitCopy waits until the copies of a prefix are as long as what the processes
+// wrote. As a rule they are when the processes are gone, but nothing waits for a
+// slow disk.
+func (f *fixture) awaitCopy(prefix string, all ...*Process) {
+	f.tb.Helper()
+	want := 0
+	for _, p := range all {
+		f.wait(p.Gone())
+		want += len(f.output(p, "stdout")) + len(f.output(p, "stderr"))
+	}
+	f.await(func() bool { return len(copied(f.tb, prefix)) >= want })
+}
+
 func TestStdoutFile_HoldsAllThatTheAppWrites(t *testing.T) {
 	f := newFixture(t, "")
 	l := f.shell(`echo out; echo err >&2; echo token $ROOST_TOKEN`)
 	before := time.Now().UTC().Truncate(time.Second)
 	p := f.launch(l)
-	f.wait(p.Gone())
+	f.awaitCopy(filepath.Join(l.Dir, "logs", "deep", "web"), p)
 	found, _ := filepath.Glob(filepath.Join(l.Dir, "logs", "deep", "*"))
 	if len(found) != 1 {
 		t.Fatalf("files %q, want one", found)
@@ -91,10 +104,12 @@ func TestStdoutFile_EachStartHasItsOwn(t *testing.T) {
 	f := newFixture(t, "")
 	l := f.shell(`echo $ROOST_INSTANCE`)
 	var want []string
+	var all []*Process
 	for range 3 {
 		l.ID = f.spec("").ID
 		p := f.launch(l)
-		f.wait(p.Gone())
+		all = append(all, p)
+		f.awaitCopy(filepath.Join(l.Dir, "logs", "deep", "web"), all...)
 		want = append(want, string(l.ID))
 	}
 	found, _ := filepath.Glob(filepath.Join(l.Dir, "logs", "deep", "web_*.log"))
@@ -175,10 +190,12 @@ func TestStdoutFile_IsNeverAFileThatWasThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.wait(p.Gone())
+	second := strings.TrimSuffix(found[0], ".log") + "_2.log"
+	f.await(func() bool { info, err := os.Stat(second); return err == nil && info.Size() >= int64(len("text\n")) })
 	if data, err := os.ReadFile(victim); err != nil || string(data) != "precious" {
 		t.Errorf("behind the link is %q, %v", data, err)
 	}
-	if data, err := os.ReadFile(strings.TrimSuffix(found[0], ".log") + "_2.log"); err != nil || string(data) != "text\n" {
+	if data, err := os.ReadFile(second); err != nil || string(data) != "text\n" {
 		t.Errorf("the copy is %q, %v", data, err)
 	}
 }
@@ -200,7 +217,7 @@ func TestStdoutFile_NeedsNoDaemon(t *testing.T) {
 	if err := list[0].Kill(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	f.wait(list[0].Gone())
+	f.awaitCopy(filepath.Join(l.Dir, "logs", "deep", "web"), list[0])
 	var want strings.Builder
 	for i := range 2000 {
 		fmt.Fprintf(&want, "line %d\n", i)
@@ -300,7 +317,7 @@ func TestStdoutFile_GoesOnWithTheNextKeeper(t *testing.T) {
 	if err := p.Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	f.wait(p.Gone())
+	f.awaitCopy(prefix, p)
 	want := f.output(p, "stdout")
 	found, _ := filepath.Glob(prefix + "_*")
 	slices.SortFunc(found, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
