@@ -63,17 +63,33 @@ func newRealm(t testing.TB, service string, users ...string) *realm {
 	for _, name := range []string{"kdb5_util", "kadmin.local", "krb5kdc", "kinit"} {
 		r.tools[name] = findTool(t, name)
 	}
-	r.port = freePort(t)
-	r.write("krb5.conf", fmt.Sprintf(krb5Conf, r.port))
-	r.write("kdc.conf", fmt.Sprintf(kdcConf, r.port, r.dir))
+	r.configure()
 	r.run("", "kdb5_util", "create", "-s", "-r", "ROOST.TEST", "-P", "master")
 	for _, user := range users {
 		r.run("", "kadmin.local", "addprinc", "-pw", user, user)
 	}
 	r.run("", "kadmin.local", "addprinc", "-randkey", service)
 	r.run("", "kadmin.local", "ktadd", "-k", r.path("keytab"), service)
-	r.serve()
-	return r
+	// The app may run as another user.
+	if err := os.Chmod(r.path("keytab"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if r.serve() {
+			return r
+		}
+		r.configure() // somebody else has the port
+	}
+	t.Fatal("the KDC does not run")
+	return nil
+}
+
+// configure writes the realm's files for a port that is free now.
+func (r *realm) configure() {
+	r.Helper()
+	r.port = freePort(r)
+	r.write("krb5.conf", fmt.Sprintf(krb5Conf, r.port))
+	r.write("kdc.conf", fmt.Sprintf(kdcConf, r.port, r.dir))
 }
 
 // findTool finds what is for administrators in folders that are not in
@@ -103,7 +119,7 @@ func (r *realm) path(name string) string { return filepath.Join(r.dir, name) }
 
 func (r *realm) write(name, text string) {
 	r.Helper()
-	if err := os.WriteFile(r.path(name), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(r.path(name), []byte(text), 0o644); err != nil {
 		r.Fatal(err)
 	}
 }
@@ -122,8 +138,9 @@ func (r *realm) run(stdin, name string, args ...string) {
 	}
 }
 
-// serve runs the KDC until the test ends.
-func (r *realm) serve() {
+// serve runs the KDC until the test ends. It reports false if the KDC has ended
+// instead of listening.
+func (r *realm) serve() bool {
 	r.Helper()
 	var out bytes.Buffer
 	cmd := exec.Command(r.tools["krb5kdc"], "-n", "-P", r.path("kdc.pid"))
@@ -148,16 +165,24 @@ func (r *realm) serve() {
 		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", r.port))
 		if err == nil {
 			_ = c.Close()
-			return
+			return !closed(ended) // else it is somebody else who listens
 		}
-		select {
-		case <-ended:
-			r.Fatalf("the KDC has ended: %s", out.String())
-		default:
+		if closed(ended) {
+			r.Logf("the KDC has ended: %s", out.String())
+			return false
 		}
 		if time.Now().After(deadline) {
 			r.Fatalf("the KDC does not listen: %v", err)
 		}
+	}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
