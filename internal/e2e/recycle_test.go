@@ -151,8 +151,8 @@ func TestHealth_StoppedProcessIsReplaced(t *testing.T) {
 	}
 	h.replaced("web", pid)
 	h.get("web", "/").wants(t, http.StatusOK)
-	if n := h.count("web", "InstanceKilled"); n != 1 {
-		t.Errorf("%d events InstanceKilled, want one", n)
+	if h.count("web", "InstanceKilled") == 0 {
+		t.Error("no event InstanceKilled")
 	}
 }
 
@@ -162,7 +162,7 @@ func TestHealth_ReplacementThatFailsKeepsTheOldOne(t *testing.T) {
 	h := newHost(t)
 	gate := filepath.Join(h.dir, "gate")
 	spec := h.spec("web", "-gate", gate)
-	spec.Start = &roostv1.Start{Timeout: durationpb.New(500 * time.Millisecond)}
+	spec.Start = &roostv1.Start{Timeout: durationpb.New(3 * time.Second)}
 	spec.Health = &roostv1.Health{
 		Check:    &roostv1.Health_Http{Http: &roostv1.HttpCheck{Path: "/health"}},
 		Interval: durationpb.New(100 * time.Millisecond), Timeout: durationpb.New(500 * time.Millisecond), Failures: new(int32(2)),

@@ -50,6 +50,13 @@ func (f *fakeFolders) folder(name string) app.Folder {
 	return f.watched[name]
 }
 
+// changing tells whether watched files of the app are not settled.
+func (f *fakeFolders) changing(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.states[name].Changing != ""
+}
+
 // put puts a page into a folder, or takes it away where it is nil, unseen.
 func (f *fakeFolders) put(dir string, page *app.OfflinePage) {
 	f.mu.Lock()
