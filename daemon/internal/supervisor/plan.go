@@ -14,7 +14,7 @@ type wish struct {
 	count     int       // instances, while it runs
 	exclusive bool      // no new instance beside the one it replaces (recycle.overlap: false)
 	notBefore time.Time // starts that follow a failure wait until then
-	hold      bool      // start nothing now, and stop nothing that would have to be replaced
+	hold      bool      // start nothing now, and let nothing make room for a start
 	rollout   *replacing
 	recycle   bool          // instances that are due are replaced
 	minReady  time.Duration // of recycle
@@ -99,11 +99,13 @@ func plan(w wish, all []seen, now time.Time) decision {
 	switch {
 	case !w.run:
 		d.stop(reasonNotWanted, alive...)
-	case w.hold: // its end is an event
 	case w.rollout != nil:
 		planRollout(&d, w, all, now)
 	default:
 		planSteady(&d, w, all, now)
+	}
+	if w.hold { // its end is an event
+		d.actions = slices.DeleteFunc(d.actions, func(a action) bool { return a.id == "" || a.reason == reasonMakesRoom })
 	}
 	return d
 }

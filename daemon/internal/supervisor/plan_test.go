@@ -139,6 +139,28 @@ func TestPlan_Recycle(t *testing.T) {
 	}
 }
 
+func TestPlan_Hold(t *testing.T) {
+	hold := wish{run: true, count: 2, hold: true}
+	exclusive := wish{run: true, count: 2, hold: true, exclusive: true}
+	for name, tt := range map[string]struct {
+		wish wish
+		have string
+		want string
+	}{
+		"nothing is started":             {hold, "aR", ""},
+		"nor makes room":                 {exclusive, "aR! bR!", ""},
+		"what is too much goes":          {hold, "aR bR cR dS", "-d -c"},
+		"what has been replaced goes":    {hold, "aR! bR! cR", "-a"},
+		"all goes where nothing may run": {wish{hold: true}, "aR bS", "-a -b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := text(plan(tt.wish, parse(t, tt.have), now)); got != tt.want {
+				t.Errorf("%s: got %q, want %q", tt.have, got, tt.want)
+			}
+		})
+	}
+}
+
 func TestPlan_Rollout(t *testing.T) {
 	roll := func(count int, change ...func(r *replacing)) wish {
 		r := &replacing{id: "r", count: count, minReady: 2 * time.Second}
