@@ -223,5 +223,5 @@ func remote(dir string) string {
 	if unix.Statfs(dir, &st) != nil {
 		return ""
 	}
-	return remotes[int64(st.Type)]
+	return remotes[st.Type]
 }
