@@ -187,25 +187,28 @@ func TestOffline_IsCompleteOnceTheProxiesHaveThePage(t *testing.T) {
 func TestOffline_TheNewestOfStopStartAndOfflineCounts(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.up(spec("web"))
+		id := r.wantAlive(1)[0].launch.ID
+		r.proxies.update(func() { r.proxies.inFlight[id] = 1 }) // so that it is not done yet
 		_, first := r.setOffline("web", html("x"))
 		_, stop, err := r.Stop(ctx, "web", "")
 		if err != nil {
 			t.Fatal(err)
 		}
+		r.proxies.update(func() { r.proxies.inFlight[id] = 0 })
 		r.ends(first, app.RolloutSuperseded)
 		r.ends(stop, app.RolloutComplete)
 		r.shows("web", "")
 		if _, _, err := r.SetOffline(ctx, "web", nil, ""); app.KindOf(err) != app.WrongState {
 			t.Errorf("online of a stopped app: %v", err)
 		}
-		_, id := r.setOffline("web", html("y"))
-		r.ends(id, app.RolloutComplete)
+		_, again := r.setOffline("web", html("y"))
+		r.ends(again, app.RolloutComplete)
 		r.wantState("web", app.StateOffline)
-		_, id, err = r.Start(ctx, "web", "")
+		_, start, err := r.Start(ctx, "web", "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.ends(id, app.RolloutComplete)
+		r.ends(start, app.RolloutComplete)
 		r.shows("web", "")
 		r.wantState("web", app.StateRunning)
 	})
