@@ -173,3 +173,21 @@ func TestModuleStart_ProcessesPerApplication(t *testing.T) {
 		}
 	})
 }
+
+// An app that is preloaded runs before anybody asks for it, and has answered its page.
+func TestModuleStart_PreloadedAndWarm(t *testing.T) {
+	eachModuleApp(t, func(t *testing.T, h *host, a moduleApp) {
+		spec := a.spec(h, "web")
+		spec.Start = &roostv1.Start{When: roostv1.StartWhen_START_WHEN_BOOT, Warmup: "/see/warm"}
+		h.apply(spec)
+		h.eventually("it runs, though nobody has asked", func() bool { return h.app("web").Ready == 1 })
+		warm := slices.DeleteFunc(h.seen("web"), func(e *roostv1.Event) bool { return e.Id != "InstanceWarm" })
+		if len(warm) != 1 || !contains(warm[0].Message, "GET /see/warm") || warm[0].Severity != roostv1.EventSeverity_EVENT_SEVERITY_INFO {
+			t.Errorf("it was warmed up so: %v", warm)
+		}
+		pid := h.live("web")[0].Pid
+		if s := h.see("web", "/see/x", nil); s.PID != int(pid) {
+			t.Errorf("process %d answers, and %d was there before", s.PID, pid)
+		}
+	})
+}
