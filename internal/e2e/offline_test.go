@@ -439,3 +439,21 @@ func TestModule_OfflineCycle(t *testing.T) {
 		}
 	})
 }
+
+func TestOffline_FileThatComesOrGoesWhileTheDaemonIsAway(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	s := h.site("web")
+	s.online()
+	h.daemon.end(syscall.SIGKILL)
+	s.put("app_offline.htm", "x")
+	h.get("web", "/").wants(t, http.StatusOK) // nobody is there to see it
+	h.startDaemon()
+	s.offline("x")
+	s.empty()
+	h.daemon.end(syscall.SIGKILL)
+	s.remove("app_offline.htm")
+	h.get("web", "/").wants(t, http.StatusServiceUnavailable)
+	h.startDaemon()
+	s.online()
+}
