@@ -26,7 +26,7 @@ type shared struct {
 	// a newer write has overtaken it.
 	commit func(ctx context.Context, name, rollout string, change func(app.Stored) app.Stored) (versioned, bool)
 	// stopUnasked stops an app for its failures, durably.
-	stopUnasked func(ctx context.Context, name string, version int, why app.RapidFail)
+	stopUnasked func(ctx context.Context, name string, version int, why app.RapidFail) (overtaken bool)
 	// finish tells the supervisor that a removed app has no instance left.
 	finish func(ctx context.Context, c *controller, rollouts []string)
 }

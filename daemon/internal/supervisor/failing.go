@@ -105,7 +105,7 @@ func (c *controller) endDemand(now time.Time) {
 	until, blocked := c.blockedUntil(now)
 	stops := c.serving().Spec.Restart.OnRapidFail == app.RapidFailStop
 	switch {
-	case !blocked || c.blocked:
+	case !blocked || c.blocked || stops && c.out():
 	case stops:
 		c.giveUp(now)
 	default:

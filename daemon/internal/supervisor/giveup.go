@@ -20,34 +20,45 @@ func (c *controller) giveUp(now time.Time) {
 	}
 	version := c.version
 	c.errand(func(ctx context.Context) event {
-		c.stopUnasked(ctx, c.name, version, why)
+		if c.stopUnasked(ctx, c.name, version, why) {
+			return stopOvertaken{}
+		}
 		return nil
 	})
 }
 
+// stopOvertaken says that a newer write came before an app was stopped for its
+// failures. Where that has not forgiven them it is to be stopped still.
+type stopOvertaken struct{}
+
+func (stopOvertaken) on(c *controller) { c.blocked = false }
+
 // stopForRapidFail stops an app for its failures, unless a newer write than
-// version has come. It tries until that is written down.
-func (s *Supervisor) stopForRapidFail(ctx context.Context, name string, version int, why app.RapidFail) {
+// version has come: that it tells. It tries until it is written down.
+func (s *Supervisor) stopForRapidFail(ctx context.Context, name string, version int, why app.RapidFail) (overtaken bool) {
 	for {
-		_, err := ask(ctx, s, func() (struct{}, error) {
+		overtaken, err := ask(ctx, s, func() (bool, error) {
 			e := s.entries[name]
-			if s.closing || e == nil || e.removed || e.version != version || e.Stopped {
-				return struct{}{}, nil
+			if s.closing || e == nil || e.removed || e.Stopped {
+				return false, nil
+			}
+			if e.version != version {
+				return true, nil
 			}
 			next := superseded(e.Stored)
 			next.Stopped, next.RapidFail = true, &why
 			if err := s.store([]app.Stored{next}, nil); err != nil {
 				s.cfg.Log.Error("state not written", "app", name, "error", err)
-				return struct{}{}, err
+				return false, err
 			}
 			s.cfg.Recorder.Record(app.Event{
 				ID: app.EventAppRapidFail, App: name, Severity: app.Error, Message: "app stopped: " + why.Message,
 			})
 			s.tell(e, writeStop)
-			return struct{}{}, nil
+			return false, nil
 		})
 		if err == nil || !s.pauseToCommit(ctx) {
-			return
+			return overtaken
 		}
 	}
 }

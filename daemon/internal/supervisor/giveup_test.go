@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -151,5 +152,26 @@ func TestRestartOnRequest_IsLazy(t *testing.T) {
 			t.Fatal(f)
 		}
 		r.wantAlive(1)
+	})
+}
+
+func TestRapidFailStop_IsNoOlderThanTheLastWrite(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", rapidFail(0, app.RapidFailStop)))
+		if !r.stopForRapidFail(ctx, "web", 7, app.RapidFail{}) {
+			t.Error("an app that has another version is stopped")
+		}
+		r.wantState("web", app.StateRunning)
+		// One that was overtaken is not forgotten.
+		c := r.controllers["web"]
+		stop := c.stopUnasked
+		c.shared = new(*c.shared)
+		c.stopUnasked = func(ctx context.Context, name string, version int, why app.RapidFail) bool {
+			c.stopUnasked = stop
+			return r.stopForRapidFail(ctx, name, version-1, why)
+		}
+		r.wantAlive(1)[0].crash()
+		synctest.Wait()
+		r.wantState("web", app.StateStopped)
 	})
 }
