@@ -67,6 +67,7 @@ type machine struct {
 	faults  []string
 	watcher *watch.Watcher[app.InstanceID, app.Instance]
 	phases  map[app.InstanceID]app.Phase
+	changed map[app.InstanceID]time.Time // when that was seen
 	waiting sync.WaitGroup
 	behave  map[string]script // by release
 }
@@ -74,7 +75,7 @@ type machine struct {
 func newMachine(t *testing.T) *machine {
 	m := &machine{
 		rig:    &rig{t: t, host: newHost(), proxies: newProxies(), folders: newFolders(), recorder: &fakeRecorder{}, disk: newStore()},
-		phases: map[app.InstanceID]app.Phase{}, behave: map[string]script{},
+		phases: map[app.InstanceID]app.Phase{}, changed: map[app.InstanceID]time.Time{}, behave: map[string]script{},
 	}
 	m.host.behaveBy(func(l app.Launch) script {
 		if s, ok := m.behave[l.Spec.Release]; ok {
@@ -279,7 +280,7 @@ func (m *machine) checkSet(when, name string) {
 		}
 	}
 	for _, i := range all {
-		if i.App != name || i.Phase != app.PhaseReady || len(ready) > 0 && settles(i) {
+		if i.App != name || i.Phase != app.PhaseReady || len(ready) > 0 && m.settles(i) {
 			continue
 		}
 		if !slices.ContainsFunc(ready, func(e app.Endpoint) bool { return e.Instance == i.ID }) {
@@ -288,8 +289,11 @@ func (m *machine) checkSet(when, name string) {
 	}
 }
 
-// settles tells whether a new instance need not take requests yet, where others do.
-func settles(i app.Instance) bool { return i.Rollout != "" && time.Since(i.ReadyTime) < 2*time.Second }
+// settles tells whether a new instance need not take requests yet, where others do:
+// it may have been unready meanwhile.
+func (m *machine) settles(i app.Instance) bool {
+	return i.Rollout != "" && (time.Since(i.ReadyTime) < 2*time.Second || time.Since(m.changed[i.ID]) < 2*time.Second)
+}
 
 // checkPhases sees that instances go through their phases in order.
 func (m *machine) checkPhases(when string) {
@@ -300,7 +304,7 @@ func (m *machine) checkPhases(when string) {
 		if is < was && !back && was != 0 {
 			m.fault("%s: instance %s went from phase %d to %d", when, id, was, is)
 		}
-		m.phases[id] = is
+		m.phases[id], m.changed[id] = is, time.Now()
 	}
 }
 
