@@ -321,3 +321,18 @@ func TestPage_WhatCounts(t *testing.T) {
 		t.Error("offline for want of a folder")
 	}
 }
+
+func TestWatched_LookAtAFolderThatIsAwayKeepsThePage(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "away")
+	page := &app.OfflinePage{Page: []byte("x")}
+	w := &watched{Folder: app.Folder{Dir: dir}, wake: make(chan struct{}, 1), state: app.FolderState{Page: page}}
+	if w.look(time.Now()); w.state.Page != page {
+		t.Fatal("online because its folder is away")
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if w.look(time.Now()); w.state.Page != nil {
+		t.Fatal("offline in a folder without a page")
+	}
+}
