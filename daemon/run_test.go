@@ -43,7 +43,7 @@ func testConfig(t *testing.T) config {
 	return config{
 		socket: filepath.Join(dir, "run", "s"), stateDir: filepath.Join(dir, "state"), logDir: filepath.Join(dir, "state", "logs"),
 		portLow: 20000, portHigh: 29999, appUser: "nobody", proxyGroup: "roost-proxy", startParallelism: 2,
-		uid: os.Getuid(), gid: os.Getgid(), env: map[string]string{"PATH": os.Getenv("PATH")}, program: program, version: "test",
+		uid: os.Getuid(), gid: os.Getgid(), env: map[string]string{"PATH": os.Getenv("PATH")}, program: program, version: buildVersion(),
 		hurry: make(chan struct{}), notify: func(string) {}, log: hclog.NewNullLogger(), logLevel: "info", logFormat: "text",
 	}
 }
