@@ -161,3 +161,24 @@ func TestMaxMemory_IsSampledOnlyWhereItIsAskedFor(t *testing.T) {
 		}
 	})
 }
+
+func TestMaxAge_OfAWorker(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.host.behave(script{boot: 2 * time.Second, nowhere: true})
+		r.apply(spec("job", maxAge(time.Hour), func(s *app.Spec) { s.Listen.Mode, s.Routes = app.ListenNone, nil }))
+		r.pass(30 * time.Minute)
+		old := r.wantAlive(1)[0]
+		for !closed(old.gone) {
+			if n := len(r.alive()); n < 1 || n > 2 {
+				t.Fatalf("%d run", n)
+			}
+			if time.Since(old.info.StartTime) > 2*time.Hour {
+				t.Fatal("it is not replaced")
+			}
+			r.pass(time.Second)
+		}
+		r.pass(time.Minute)
+		r.wantAlive(1)
+		r.wantState("job", app.StateRunning)
+	})
+}
