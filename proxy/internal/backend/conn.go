@@ -74,6 +74,15 @@ func (l *Lease) OnDrain(f func()) (stop func() bool) {
 	return context.AfterFunc(ctx, f)
 }
 
+// OnOffline calls f, in a goroutine of its own, when the app goes offline, at once
+// if it is. The function it returns takes that back, see context.AfterFunc.
+func (l *Lease) OnOffline(f func()) (stop func() bool) {
+	l.pool.mu.Lock()
+	ctx := l.pool.service
+	l.pool.mu.Unlock()
+	return context.AfterFunc(ctx, f)
+}
+
 // Draining reports whether the endpoint takes no more requests.
 func (l *Lease) Draining() bool {
 	l.pool.mu.Lock()

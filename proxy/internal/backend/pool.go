@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,8 @@ type Pool struct {
 	dropped  []*endpoint // not in the set any more, with open exchanges
 	changed  chan struct{}
 	removed  bool
+	service  context.Context // ends when the app goes offline; then there is another
+	leave    context.CancelFunc
 	requests uint64
 	turn     int // where the search for the least loaded starts
 	tick     uint32
@@ -34,6 +37,7 @@ type state struct {
 
 func newPool(name string, notify func(string)) *Pool {
 	p := &Pool{name: name, notify: notify, changed: make(chan struct{})}
+	p.service, p.leave = context.WithCancel(context.Background())
 	p.state.Store(&state{})
 	return p
 }
@@ -145,8 +149,15 @@ func (p *Pool) replace(set *Set, accept func(*state) bool) bool {
 		p.mu.Unlock()
 		return false
 	}
+	was := p.state.Load().offline
 	p.state.Store(&state{epoch: set.Epoch, revision: set.Revision, policy: set.Policy, offline: set.Offline})
 	leaving := p.take(set.Endpoints)
+	switch {
+	case set.Offline != nil:
+		leaving = append(leaving, p.leave) // more than once is once
+	case was != nil:
+		p.service, p.leave = context.WithCancel(context.Background())
+	}
 	changed := p.changed
 	p.changed = make(chan struct{})
 	p.mu.Unlock()

@@ -116,3 +116,29 @@ func TestOffline_OpenRequestsFinishAndWebSocketsGoAtOnce(t *testing.T) {
 	goesAway(t, ws)
 	w.inFlight(0)
 }
+
+func TestOffline_WebSocketsOfInstancesThatDrainAlreadyGoToo(t *testing.T) {
+	for name, drop := range map[string]bool{"draining": false, "dropped": true} {
+		t.Run(name, func(t *testing.T) {
+			w, ws := wsWorld(t)
+			w.inFlight(1)
+			w.drainInstances()
+			if drop {
+				w.set.Endpoints = nil
+				w.apply()
+			}
+			echoes(t, ws) // it may go on
+			w.offline(&backend.Offline{})
+			goesAway(t, ws)
+		})
+	}
+	w, ws := wsWorld(t)
+	w.offline(&backend.Offline{})
+	goesAway(t, ws)
+	w.offline(nil) // another one may be opened, and stays
+	c := w.dial().send(handshake)
+	if resp, _ := c.response(http.MethodConnect); resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("got %v", resp.Status)
+	}
+	w.inFlight(1)
+}

@@ -68,16 +68,15 @@ func (x *exchange) switchProtocols() {
 		return
 	}
 	c.setTunnel(t)
-	pool := x.app // the exchange may be another's when the function runs
-	stop := x.lease.OnDrain(func() {
-		// An app that is taken offline is to leave its files now.
-		t.drain(t.policy || pool.Offline() != nil)
-	})
+	stop := x.lease.OnDrain(func() { t.drain(t.policy) })
+	// An app that is taken offline is to leave its files now.
+	stopOffline := x.lease.OnOffline(func() { t.drain(true) })
 	if c.srv.draining.Load() {
 		t.drain(t.policy)
 	}
 	t.run()
 	stop()
+	stopOffline()
 	c.setTunnel(nil)
 	x.rec.BytesIn, x.rec.BytesOut = t.up.bytes, t.down.bytes
 	c.cut = t.down.err != nil && !t.down.said
