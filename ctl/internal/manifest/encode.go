@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	roostv1 "github.com/roostd/roost/gen/roost/v1"
+	"github.com/roostd/roost/internal/units"
 )
 
 // encoder turns messages into nodes. For programs it writes every scalar and
@@ -97,7 +98,7 @@ func (e encoder) value(v protoreflect.Value, fd protoreflect.FieldDescriptor, in
 		return plain("!!bool", strconv.FormatBool(v.Bool()))
 	case protoreflect.Int64Kind:
 		if inSpec && !e.programs {
-			if s := formatSize(v.Int()); !digits(s) {
+			if s := units.FormatSize(v.Int()); !digits(s) {
 				return plain("!!str", s)
 			}
 		}

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/roostd/roost/internal/units"
 )
 
 const (
@@ -96,7 +98,7 @@ func (d *decoder) size(text string) (int64, error) {
 	if strings.HasPrefix(text, "-") {
 		return strconv.ParseInt(text, 10, 64)
 	}
-	return parseSize(text)
+	return units.ParseSize(text)
 }
 
 func (d *decoder) enum(path string, at *yaml.Node, text string, desc protoreflect.EnumDescriptor) (protoreflect.Value, bool) {
