@@ -13,7 +13,15 @@ type Handle struct{ fd int }
 
 // Open returns a handle of the process pid that started at ticks; os.ErrNotExist
 // where there is none, or only another with its number.
-func Open(pid int, ticks uint64) (Handle, error) {
+func Open(pid int, ticks uint64) (Handle, error) { return open(pid, ticks, Stat.Dead) }
+
+// OpenEnding is Open for a process that may have ended, as long as nobody has taken
+// its status: a leader is a zombie for a moment while its other threads end.
+func OpenEnding(pid int, ticks uint64) (Handle, error) {
+	return open(pid, ticks, func(Stat) bool { return false })
+}
+
+func open(pid int, ticks uint64, refuse func(Stat) bool) (Handle, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
@@ -23,7 +31,7 @@ func Open(pid int, ticks uint64) (Handle, error) {
 	}
 	// The number was the handle's when this was read, or the handle's process is
 	// dead and signalling it does nothing.
-	if s, err := ReadStat(pid); err != nil || s.StartTicks != ticks || s.Dead() {
+	if s, err := ReadStat(pid); err != nil || s.StartTicks != ticks || refuse(s) {
 		_ = unix.Close(fd)
 		return Handle{}, os.ErrNotExist
 	}
