@@ -20,6 +20,7 @@ type config struct {
 	proxyGroup       string
 	detachOnExit     bool
 	startParallelism int
+	logMaxTotal      int64 // bytes; 0: what suits the file system, see defaultLogTotal
 
 	uid, gid            int
 	env                 map[string]string // what apps get of the daemon's environment: PATH, LANG, TZ, TMPDIR

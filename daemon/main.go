@@ -22,6 +22,7 @@ import (
 
 	"github.com/roostd/roost/daemon/internal/keeper"
 	"github.com/roostd/roost/internal/rpc"
+	"github.com/roostd/roost/internal/units"
 )
 
 // version is set by the linker.
@@ -72,7 +73,8 @@ func (f *logFlags) logger(name string) (hclog.Logger, error) {
 type flags struct {
 	config
 	logFlags
-	ports string
+	ports    string
+	logTotal string
 }
 
 func command() *cobra.Command {
@@ -106,6 +108,7 @@ at once. With --detach-on-exit the apps are left running, under the keeper.`,
 	fs.StringVar(&f.proxyGroup, "proxy-group", "roost-proxy", "the `group` of proxies")
 	fs.BoolVar(&f.detachOnExit, "detach-on-exit", false, "leave apps running when roostd is told to end")
 	fs.IntVar(&f.startParallelism, "start-parallelism", 2*runtime.NumCPU(), "how many instances may be starting at once")
+	fs.StringVar(&f.logTotal, "log-max-total", "", "the most `bytes` of output that all apps together keep on disk, such as 2GiB (default: 10 % of the file system, at most 4GiB)")
 	f.add(fs)
 	c.AddCommand(keeperCommand(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
@@ -192,6 +195,14 @@ func (f *flags) parse() (err error) {
 	}
 	if f.portLow, f.portHigh, err = parsePorts(f.ports); err != nil {
 		return fmt.Errorf("--port-range: %w", err)
+	}
+	if f.logTotal != "" {
+		if f.logMaxTotal, err = units.ParseSize(f.logTotal); err != nil {
+			return fmt.Errorf("--log-max-total: %q: %w", f.logTotal, err)
+		}
+		if f.logMaxTotal < leastLogTotal {
+			return fmt.Errorf("--log-max-total: %s is too little: at least %s", f.logTotal, units.FormatSize(leastLogTotal))
+		}
 	}
 	if f.logDir == "" {
 		f.logDir = defaultLogDir(filepath.Clean(f.stateDir), os.Getuid())

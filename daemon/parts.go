@@ -92,7 +92,8 @@ func (d *daemon) keeperConfig() (keeper.ClientConfig, error) {
 	}
 	return keeper.ClientConfig{
 		StateDir: cfg.stateDir, RunDir: filepath.Dir(cfg.socket), AppUser: cfg.appUser, ProxyGroup: cfg.proxyGroup,
-		Env: cfg.env, Exe: cfg.program, Args: args, Version: cfg.version, KeeperStarted: d.keeperStarted, Orphan: d.orphan,
+		Env: cfg.env, Exe: cfg.program, Args: args, Version: cfg.version, LogMaxTotal: cfg.logTotal(), LogsDeleted: d.deletions.tell,
+		KeeperStarted: d.keeperStarted, Orphan: d.orphan,
 		StdoutFault: d.stdoutFault, Log: cfg.log.Named("keeper"),
 	}, nil
 }

@@ -70,6 +70,7 @@ type daemon struct {
 	prober     *probe.Prober
 	folders    *folder.Watcher
 	conditions conditions
+	deletions  deletions
 	apps       *supervisor.Supervisor
 	health     *health.Server
 	life       *life
@@ -80,6 +81,7 @@ func newDaemon(cfg config, db *store.Store) (d *daemon, err error) {
 	d = &daemon{
 		cfg: cfg, start: time.Now(), conditions: newConditions(), health: health.NewServer(), life: newLife(),
 	}
+	d.deletions.record = func(e app.Event) { d.events.Record(e) }
 	defer func() {
 		if err != nil {
 			d.close()

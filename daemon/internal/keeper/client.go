@@ -40,6 +40,11 @@ type ClientConfig struct {
 	Version string
 	// KeeperStarted is told of each keeper that had to be started; it may be nil.
 	KeeperStarted func(pid int, why string)
+	// LogMaxTotal bounds the output of all apps together, in bytes; 0 is no bound.
+	LogMaxTotal int64
+	// LogsDeleted is told how much of an app's output its own limits, and the bound
+	// for all, have made a keeper delete so far; it may be nil.
+	LogsDeleted func(app string, own, forAll int64)
 	// Orphan is told of each process that no instance could be told of, and again
 	// when it is killed; it may be nil.
 	Orphan func(pid, uid int, killed bool)
@@ -195,6 +200,10 @@ func (c *Client) session(ctx context.Context) error {
 			if o := m.GetOrphan(); c.cfg.Orphan != nil {
 				c.cfg.Orphan(int(o.GetPid()), int(o.GetUid()), o.GetKilled())
 			}
+		case m.GetDeleted() != nil:
+			if d := m.GetDeleted(); c.cfg.LogsDeleted != nil {
+				c.cfg.LogsDeleted(d.GetApp(), d.GetBytes(), d.GetBytesForAll())
+			}
 		case m.GetRecord() != nil:
 			id := app.InstanceID(m.GetRecord().GetInstance())
 			seen[id] = true
@@ -220,7 +229,7 @@ func (c *Client) greet(ctx context.Context) (*keeperv1.HelloResponse, error) {
 		if err := c.ensure(ctx); err != nil {
 			return nil, err
 		}
-		hello, err := c.rpc.Hello(ctx, &keeperv1.HelloRequest{}, grpc.WaitForReady(false))
+		hello, err := c.rpc.Hello(ctx, &keeperv1.HelloRequest{LogMaxTotal: c.cfg.LogMaxTotal}, grpc.WaitForReady(false))
 		if status.Code(err) != codes.Unavailable {
 			return hello, err
 		}
@@ -387,6 +396,20 @@ func (c *Client) Keeper() (KeeperInfo, bool) {
 func (c *Client) Shutdown(ctx context.Context, kill bool) error {
 	_, err := c.rpc.Shutdown(ctx, &keeperv1.ShutdownRequest{Kill: kill}, grpc.WaitForReady(false))
 	return err
+}
+
+// LimitLogs sets how much of an app's output is kept from now on.
+func (c *Client) LimitLogs(ctx context.Context, name string, l app.Logs) error {
+	_, err := c.rpc.LimitLogs(ctx, &keeperv1.LimitLogsRequest{App: name, Limits: logLimits(l)})
+	return err
+}
+
+func logLimits(l app.Logs) *keeperv1.LogLimits {
+	m := &keeperv1.LogLimits{MaxSize: l.MaxSize}
+	if l.MaxFiles != nil {
+		m.MaxFiles = int32(*l.MaxFiles)
+	}
+	return m
 }
 
 // ResolveDir returns dir with its links resolved; it must be a folder.

@@ -45,9 +45,9 @@ func (s *server) copyOutput(i *instance, r *keeperv1.Record, resume bool) {
 		return // it was given up, and told
 	}
 	logs := filepath.Join(s.cfg.LogDir, r.GetApp(), i.id)
-	var segments [2]string
+	var from [2]pump.Files
 	for n, stream := range streams {
-		segments[n] = pump.Files{Dir: logs, Stream: stream}.Segment()
+		from[n] = pump.Files{Dir: logs, Stream: stream}
 	}
 	user := identity(want.GetCredential())
 	i.copy = stdoutfile.New(stdoutfile.Files{
@@ -55,11 +55,11 @@ func (s *server) copyOutput(i *instance, r *keeperv1.Record, resume bool) {
 		Start: r.GetStartTime().AsTime(), PID: int(r.GetPid()),
 		As: func(f func() error) error { return resolve.As(user, f) }, Open: s.copies,
 		Journal: journal, Resume: resume,
-	}, segments, i.copyFailed, s.cfg.Log.With("instance", i.id))
+	}, from, i.copyFailed, s.cfg.Log.With("instance", i.id))
 	for _, p := range i.pumps {
 		n := slices.Index(streams, p.Stream())
-		if resume && p.Size() > 0 {
-			i.copy.Moved(n, p.Size()) // as far as it was not copied yet
+		if resume && p.End() > 0 {
+			i.copy.Moved(n, p.End()) // as far as it was not copied yet
 		}
 		p.OnMove(func(end int64) { i.copy.Moved(n, end) })
 	}

@@ -53,7 +53,10 @@ type fixture struct {
 	stop   func() // ends the client
 	run    string // folder of sockets, whose paths must be short
 	orphan func(pid, uid int, killed bool)
-	fault  func(p app.ProcessInfo, why string)
+	// total and deleted are ClientConfig's LogMaxTotal and LogsDeleted.
+	total   int64
+	deleted func(app string, own, forAll int64)
+	fault   func(p app.ProcessInfo, why string)
 }
 
 func newConfig(tb testing.TB, lane string) Config {
@@ -123,7 +126,7 @@ func (f *fixture) connect() (stop func()) {
 	c, err := NewClient(ClientConfig{
 		StateDir: f.state, RunDir: f.run, Env: map[string]string{"PATH": "/usr/bin:/bin"},
 		Version: f.keeper.Version, Exe: self, Args: []string{"roostd", "keeper"}, Environ: []string{keeperVariable + "=" + string(text)},
-		Orphan: f.orphan, StdoutFault: f.fault, Log: hclog.NewNullLogger(),
+		LogMaxTotal: f.total, LogsDeleted: f.deleted, Orphan: f.orphan, StdoutFault: f.fault, Log: hclog.NewNullLogger(),
 	})
 	if err != nil {
 		f.tb.Fatal(err)

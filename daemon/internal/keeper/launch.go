@@ -144,6 +144,7 @@ func (l *launching) settle() error {
 	exited := make(chan exit, 1)
 	i.exited = exited
 	i.record = l.record // written already
+	i.watchSegments()
 	s.copyOutput(i, l.record, false)
 	close(i.published) // first: who learns of the record may ask for the instance at once
 	s.records.Set(i.id, l.record)
@@ -165,7 +166,7 @@ func (l *launching) newRecord(begun time.Time) *keeperv1.Record {
 		Pid: int32(l.child.PID), StartTicks: l.child.Ticks, BootId: l.server.boot,
 		Address: l.address, Token: l.req.GetToken(), StartTime: timestamppb.New(begun),
 		Uid: uint32(i.uid), Cgroup: i.tree.Dir(), Annotations: maps.Clone(l.req.GetAnnotations()),
-		Conditions: map[string]string{}, StdoutFile: recordedCopy(l.req),
+		Conditions: map[string]string{}, StdoutFile: recordedCopy(l.req), Logs: l.req.GetLogs(),
 	}
 	if why := l.server.lane.Condition(); why != "" {
 		r.Conditions[app.CondBestEffortStop] = why

@@ -123,8 +123,8 @@ func (c *Client) prepare(l app.Launch) (*prepared, error) {
 		Path: command.Path, Argv: command.Argv, Env: env.List(), Dir: l.Dir,
 		Credential: credentialMessage(id), Umask: umask,
 		Nofile: uint64(max(s.Limits.NoFile, 0)), Memory: s.Limits.Memory, CpuMillis: s.Limits.CPUMillis, Pids: int64(s.Limits.Pids),
-		StdoutFile: prep.stdoutFile(env),
-		ListenFd:   s.Listen.Mode == app.ListenFD, Address: address, Token: l.Token, Annotations: prep.annotations(secrets),
+		StdoutFile: prep.stdoutFile(env), Logs: logLimits(s.Logs),
+		ListenFd: s.Listen.Mode == app.ListenFD, Address: address, Token: l.Token, Annotations: prep.annotations(secrets),
 	}
 	return prep, nil
 }

@@ -59,6 +59,7 @@ func (s *server) takeOver(r *keeperv1.Record) {
 	}
 	close(i.published)
 	if !past {
+		i.watchSegments()
 		s.copyOutput(i, r, true)
 	}
 	s.tasks.Go(func() { i.run(s.life) })
@@ -89,7 +90,7 @@ func (s *server) adopt(i *instance, r *keeperv1.Record) error {
 	i.limited = s.limiter.Find(i.id, found)
 	i.pumps = s.reopenOutput(i, r)
 	i.order = func() (spawn.Order, error) { return spawn.OrderOf(leader.PID, leader.Ticks) }
-	handle, err := proc.Open(leader.PID, leader.Ticks)
+	handle, err := proc.OpenEnding(leader.PID, leader.Ticks)
 	switch {
 	case err == nil:
 		i.leader = &handle
@@ -167,7 +168,7 @@ func (s *server) reopenOutput(i *instance, r *keeperv1.Record) []*pump.Pump {
 		files := pump.Files{Dir: filepath.Join(s.cfg.LogDir, r.GetApp(), i.id), Stream: stream, GID: s.logGID}
 		p, err := pump.Open(s.poller, filepath.Join(i.dir, stream), files, s.cfg.Log.With("instance", i.id))
 		if err == nil {
-			err = p.Create()
+			err = p.Resume()
 		}
 		if err != nil {
 			s.cfg.Log.Warn("cannot save the output", "instance", i.id, "stream", stream, "error", err)

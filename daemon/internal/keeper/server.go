@@ -29,19 +29,21 @@ import (
 // server is a running keeper.
 type server struct {
 	keeperv1.UnimplementedKeeperServiceServer
-	cfg     Config
-	boot    string
-	logGID  int
-	lane    tree.Lane
-	limiter *tree.Limiter
-	spawner *spawn.Spawner
-	poller  *pump.Poller
-	copies  *stdoutfile.Open
-	spare   *spare
-	records *watch.Hub[string, *keeperv1.Record]
-	orphans *watch.Hub[int, *keeperv1.Orphan] // by pid: those that are there
-	changed chan struct{}                     // one slot: an instance or a client came or went
-	life    context.Context                   // ends when the keeper does: of what belongs to an instance
+	cfg       Config
+	boot      string
+	logGID    int
+	lane      tree.Lane
+	limiter   *tree.Limiter
+	spawner   *spawn.Spawner
+	poller    *pump.Poller
+	retention *retention
+	copies    *stdoutfile.Open
+	spare     *spare
+	records   *watch.Hub[string, *keeperv1.Record]
+	orphans   *watch.Hub[int, *keeperv1.Orphan]         // by pid: those that are there
+	deleted   *watch.Hub[string, *keeperv1.LogsDeleted] // by app
+	changed   chan struct{}                             // one slot: an instance or a client came or went
+	life      context.Context                           // ends when the keeper does: of what belongs to an instance
 
 	reported chan struct{} // closed once the daemon has told the exits that it saw
 	leaving  chan struct{} // closed when the instances are to be left to the next keeper
@@ -115,6 +117,8 @@ func newServer(cfg Config) (*server, error) {
 		spare:     newSpare(instancesDir(cfg.StateDir)),
 		records:   watch.NewHub[string, *keeperv1.Record](),
 		orphans:   watch.NewHub[int, *keeperv1.Orphan](),
+		deleted:   watch.NewHub[string, *keeperv1.LogsDeleted](),
+		retention: newRetention(),
 		changed:   make(chan struct{}, 1),
 		reported:  make(chan struct{}),
 		leaving:   make(chan struct{}),
@@ -175,6 +179,7 @@ func (s *server) run(ctx context.Context, l *privateListener) error {
 			<-recovered // which removes folders without a record
 			return s.spare.run(ctx)
 		}},
+		rungroup.Task{Name: "retention", Run: s.retain},
 		rungroup.Task{Name: "orphans", Run: s.sweepOrphans},
 		rungroup.Task{Name: "end", Run: func(life context.Context) error {
 			<-recovered

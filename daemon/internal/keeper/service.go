@@ -19,7 +19,8 @@ import (
 )
 
 // Hello tells what keeper this is.
-func (s *server) Hello(context.Context, *keeperv1.HelloRequest) (*keeperv1.HelloResponse, error) {
+func (s *server) Hello(_ context.Context, req *keeperv1.HelloRequest) (*keeperv1.HelloResponse, error) {
+	s.retention.limitAll(req.GetLogMaxTotal())
 	abilities := map[string]string{"lane": s.lane.Name(), "log_dir": s.cfg.LogDir}
 	for _, a := range s.limiter.Abilities(s.lane) {
 		abilities["limits."+a.Limit] = a.How
@@ -41,7 +42,7 @@ func (s *server) List(context.Context, *keeperv1.ListRequest) (*keeperv1.ListRes
 	return resp, nil
 }
 
-// Watch sends every record, then those that change, and orphans.
+// Watch sends every record, then those that change, orphans, and what is deleted.
 func (s *server) Watch(_ *keeperv1.WatchRequest, stream keeperv1.KeeperService_WatchServer) error {
 	w, all := s.records.Watch()
 	defer w.Stop()
@@ -60,6 +61,13 @@ func (s *server) Watch(_ *keeperv1.WatchRequest, stream keeperv1.KeeperService_W
 			return err
 		}
 	}
+	deleted, gone := s.deleted.Watch()
+	defer deleted.Stop()
+	for _, d := range gone {
+		if err := stream.Send(&keeperv1.WatchResponse{Deleted: d}); err != nil {
+			return err
+		}
+	}
 	var sending sync.Mutex
 	send := func(m *keeperv1.WatchResponse) error {
 		sending.Lock()
@@ -72,6 +80,9 @@ func (s *server) Watch(_ *keeperv1.WatchRequest, stream keeperv1.KeeperService_W
 		}},
 		rungroup.Task{Name: "orphans", Run: func(ctx context.Context) error {
 			return follow(ctx, orphans, func(o *keeperv1.Orphan) error { return send(&keeperv1.WatchResponse{Orphan: o}) })
+		}},
+		rungroup.Task{Name: "deleted", Run: func(ctx context.Context) error {
+			return follow(ctx, deleted, func(d *keeperv1.LogsDeleted) error { return send(&keeperv1.WatchResponse{Deleted: d}) })
 		}},
 	)
 }

@@ -7,9 +7,10 @@
 //
 // Readers pull from the files, at the pace that their client reads: a slow one
 // holds up nobody, nothing is kept for it, and it misses nothing as long as what
-// it has still to read is not deleted. Output is not deleted; of events the newest
-// 8 to 16 MiB are kept, and a reader that these overtake is told so by
-// app.OutOfRange.
+// it has still to read is not deleted. Of output the keeper deletes the oldest
+// segments, see logs.max_files: a reader goes on behind what is gone, and a cursor
+// that leads there is told so by app.OutOfRange. Of events the newest 8 to 16 MiB are
+// kept, and a reader that these overtake is told the same way.
 package logs
 
 import (

@@ -75,6 +75,7 @@ type controller struct {
 	offline                      bool // its page has been put into effect
 	resumes                      bool // it was started by hand before that
 
+	limited    app.Logs        // what the launcher was told of last
 	set        app.EndpointSet // published last; its revision is the newest
 	conditions map[string]condition
 	shown      app.App
@@ -180,6 +181,7 @@ func (c *controller) turn(now time.Time) time.Time {
 		c.carryOut(d.actions)
 	}
 	c.depart()
+	c.limitLogs()
 	c.show(now)
 	wake := earliest(earliest(d.wake, c.idleAt), earliest(c.nextAdmission(), again))
 	if until, blocked := c.blockedUntil(now); blocked {

@@ -30,17 +30,19 @@ type script struct {
 
 // fakeHost is the machine: it launches and probes, and outlives a supervisor.
 type fakeHost struct {
-	mu        sync.Mutex
-	script    func(l app.Launch) script
-	processes []*fakeProcess // all that ever were, oldest first
-	launches  int
-	dirs      map[string]string // links
-	strangers map[int]string    // ports in use by others
-	checks    int
-	warmed    []string
-	checked   app.Launch // last
-	parallel  int        // most starts at once
-	starting  int
+	limited    []string // by LimitLogs: app, max_size, max_files
+	limitFails bool     // once
+	mu         sync.Mutex
+	script     func(l app.Launch) script
+	processes  []*fakeProcess // all that ever were, oldest first
+	launches   int
+	dirs       map[string]string // links
+	strangers  map[int]string    // ports in use by others
+	checks     int
+	warmed     []string
+	checked    app.Launch // last
+	parallel   int        // most starts at once
+	starting   int
 }
 
 func newHost() *fakeHost {
@@ -115,6 +117,17 @@ func (h *fakeHost) count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.launches
+}
+
+func (h *fakeHost) LimitLogs(_ context.Context, name string, l app.Logs) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.limitFails {
+		h.limitFails = false
+		return errors.New("there is no keeper")
+	}
+	h.limited = append(h.limited, fmt.Sprintf("%s %d %d", name, l.MaxSize, *l.MaxFiles))
+	return nil
 }
 
 func (h *fakeHost) ResolveDir(dir string) (string, error) {

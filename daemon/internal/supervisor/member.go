@@ -98,6 +98,9 @@ func (c *controller) start(a action, secondPort bool) {
 		ID: newInstanceID(), Generation: g.Number, Spec: g.Spec, Dir: g.ResolvedDir,
 		Token: newToken(), PathBase: pathBase(g.Spec), Notes: notes,
 	}
+	if len(c.members) == 0 {
+		c.limited = g.Spec.Logs // it goes with the launch
+	}
 	m.ID, m.App, m.Generation = m.launch.ID, c.name, g.Number
 	m.Phase, m.StartTime, m.Reason = app.PhaseStarting, time.Now(), c.whyStarted(a)
 	m.started = m.StartTime

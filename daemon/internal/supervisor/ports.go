@@ -16,6 +16,8 @@ type Launcher interface {
 	// Recover returns the processes of earlier daemons that still have a record,
 	// ended ones included.
 	Recover(ctx context.Context) ([]Process, error)
+	// LimitLogs sets how much of an app's output is kept from now on.
+	LimitLogs(ctx context.Context, name string, l app.Logs) error
 	// ResolveDir returns dir with its links resolved; it must be a directory.
 	ResolveDir(dir string) (string, error)
 	// Check returns what only this host can say against a valid spec. Faults refuse

@@ -35,6 +35,16 @@ func runApp(name string) (code int) {
 		fmt.Fprint(os.Stderr, strings.ToUpper(text))
 		n, _ := strconv.Atoi(code)
 		return n
+	case "lines": // 64 lines of 64 bytes for each SIGUSR1, numbered
+		more := make(chan os.Signal, 16)
+		signal.Notify(more, syscall.SIGUSR1)
+		fmt.Fprintln(os.Stderr, "ready")
+		for n := 0; ; n += 64 {
+			<-more
+			for i := range 64 {
+				fmt.Fprintf(os.Stdout, "%063d\n", n+i)
+			}
+		}
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM, syscall.SIGHUP)
 		forever()

@@ -5,18 +5,55 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 )
 
-// Files says where a stream's files lie: Dir/Stream.0 and its index beside it,
-// the number being the offset of the segment's first byte in the stream.
+// Files says where a stream's files lie: Dir/Stream.0 and its index beside it, then
+// Dir/Stream.1048576 and so on, the number being the offset of the segment's first
+// byte in the stream.
 type Files struct {
 	Dir    string
 	Stream string // stdout or stderr
 	GID    int    // group that may read them; -1 leaves the keeper's
 }
 
-// Segment is the path of the stream's segment.
-func (f Files) Segment() string { return filepath.Join(f.Dir, f.Stream+".0") }
+// IndexSuffix is what the name of a segment's index ends in.
+const IndexSuffix = ".idx"
+
+// Segment is the path of the segment whose first byte is the stream's at start.
+func (f Files) Segment(start int64) string {
+	return filepath.Join(f.Dir, f.Stream+"."+strconv.FormatInt(start, 10))
+}
+
+// SegmentStart reads the name of a segment; false where it is not one of the stream.
+func SegmentStart(name, stream string) (start int64, ok bool) {
+	digits, ok := strings.CutPrefix(name, stream+".")
+	if !ok {
+		return 0, false
+	}
+	start, err := strconv.ParseInt(digits, 10, 64)
+	return start, err == nil && start >= 0
+}
+
+// Holding is where the segment begins that has the stream's byte at offset, or will
+// have it. fs.ErrNotExist where that was deleted, or never was.
+func (f Files) Holding(offset int64) (start int64, err error) {
+	entries, err := os.ReadDir(f.Dir)
+	if err != nil {
+		return 0, err
+	}
+	start = -1
+	for _, e := range entries {
+		if at, ok := SegmentStart(e.Name(), f.Stream); ok && at <= offset {
+			start = max(start, at)
+		}
+	}
+	if start < 0 {
+		return 0, &os.PathError{Op: "find segment of", Path: f.Segment(offset), Err: fs.ErrNotExist}
+	}
+	return start, nil
+}
 
 // open opens a file to write to it wherever its end is, and makes it first.
 func (f Files) open(path string) (*os.File, int64, error) {

@@ -8,8 +8,11 @@ package pump
 import (
 	"encoding/binary"
 	"errors"
+	"io/fs"
+	"math"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -32,13 +35,17 @@ type Pump struct {
 	fifo     int           // O_RDONLY|O_NONBLOCK, and nowhere but in poller: see there
 	ready    chan struct{} // one slot: the poller has seen output, or the end
 	segment  *os.File
-	size     int64 // of segment
+	start    int64 // of segment, in the stream
+	end      int64 // of the stream, as far as it was moved
 	index    *os.File
 	entries  int64 // bytes of index
 	finish   chan struct{}
 	finished sync.Once
 	plain    bool // the file system of segment has no splice
 	moved    func(end int64)
+	rolled   func()
+	maxSize  atomic.Int64 // of a segment; 0 is any
+	stuck    bool         // the last roll failed
 }
 
 // Open opens the stream's FIFO, which must have a writer already or it would look
@@ -57,35 +64,90 @@ func Open(poller *Poller, fifo string, f Files, log hclog.Logger) (*Pump, error)
 	return p, nil
 }
 
-// Create opens the stream's files, and makes them where they are missing. It is a
+// Create opens the files of the stream's first segment, and makes them where they
+// are missing. It is a
 // step of its own because on a slow disk it takes as long as a program to start,
 // and can be done meanwhile.
-func (p *Pump) Create() (err error) {
-	f := p.files
-	if p.segment, p.size, err = f.open(f.Segment()); err != nil {
+func (p *Pump) Create() error { return p.begin(0) }
+
+// Resume is Create for a stream that an earlier pump has moved: it goes on where
+// that one was killed.
+func (p *Pump) Resume() error {
+	start, err := p.files.Holding(math.MaxInt64)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if p.index, p.entries, err = f.open(f.Segment() + ".idx"); err != nil {
+	return p.begin(start)
+}
+
+// begin makes the segment at start the one that is written to.
+func (p *Pump) begin(start int64) error {
+	segment, size, err := p.files.open(p.files.Segment(start))
+	if err != nil {
 		return err
 	}
-	p.entries -= p.entries % entry // a last one that was cut off
+	index, entries, err := p.files.open(p.files.Segment(start) + IndexSuffix)
+	if err != nil {
+		_ = segment.Close()
+		return err
+	}
+	p.closeFiles()
+	p.segment, p.start, p.end = segment, start, start+size
+	p.index, p.entries = index, entries-entries%entry // a last one may be cut off
 	return nil
 }
 
-// OnMove has f called after each move, with the size that the segment then has. It
+// SetMaxSize has the stream go on in a new segment once one has so many bytes; 0 is
+// never. It may be called at any time.
+func (p *Pump) SetMaxSize(bytes int64) { p.maxSize.Store(bytes) }
+
+// OnRoll has f called after each new segment. It must not block, and is set before
+// Run.
+func (p *Pump) OnRoll(f func()) { p.rolled = f }
+
+// roll begins a new segment where one is full. Where that fails the old one goes on
+// growing: an app is not to wait for it.
+func (p *Pump) roll() {
+	limit := p.maxSize.Load()
+	if limit <= 0 || p.end-p.start < limit {
+		return
+	}
+	err := p.begin(p.end)
+	if err != nil && !p.stuck {
+		p.log.Warn("cannot begin a new segment, the old one grows", "segment", p.segment.Name(), "error", err)
+	}
+	if p.stuck = err != nil; !p.stuck && p.rolled != nil {
+		p.rolled()
+	}
+}
+
+// room is how much goes into the segment at once.
+func (p *Pump) room() int {
+	if left := p.maxSize.Load() - (p.end - p.start); left > 0 {
+		return int(min(left, batch))
+	}
+	return batch
+}
+
+// OnMove has f called after each move, with the stream's end. It
 // must not block, and is set before Run.
 func (p *Pump) OnMove(f func(end int64)) { p.moved = f }
 
 // Stream is stdout or stderr.
 func (p *Pump) Stream() string { return p.files.Stream }
 
-// Size is that of the segment, before Run.
-func (p *Pump) Size() int64 { return p.size }
+// End is how many bytes of the stream were moved, by earlier pumps too. It is for
+// before Run.
+func (p *Pump) End() int64 { return p.end }
 
 // Close ends the use of a pump that does not run.
 func (p *Pump) Close() {
 	p.poller.remove(p.fifo)
 	_ = unix.Close(p.fifo)
+	p.closeFiles()
+}
+
+func (p *Pump) closeFiles() {
 	for _, f := range []*os.File{p.segment, p.index} {
 		if f != nil {
 			_ = f.Close()
@@ -146,13 +208,14 @@ func (p *Pump) wait() error {
 // nothing, 0 at the end.
 func (p *Pump) move() (int, error) {
 	for {
-		at := p.size
+		p.roll()
+		at := p.end
 		n, err := p.splice()
 		if n > 0 {
-			p.size += n
+			p.end += n
 			p.note(at)
 			if p.moved != nil {
-				p.moved(p.size)
+				p.moved(p.end)
 			}
 			return int(n), nil
 		}
@@ -170,20 +233,20 @@ func (p *Pump) splice() (int64, error) {
 	if p.plain {
 		return p.copy()
 	}
-	at := p.size
-	return unix.Splice(p.fifo, nil, int(p.segment.Fd()), &at, batch, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+	at := p.end - p.start
+	return unix.Splice(p.fifo, nil, int(p.segment.Fd()), &at, p.room(), unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
 }
 
 // copy is for file systems that cannot splice. Killed between its two steps it
 // loses a buffer.
 func (p *Pump) copy() (int64, error) {
-	buf := make([]byte, 64<<10)
+	buf := make([]byte, min(p.room(), 64<<10))
 	n, err := unix.Read(p.fifo, buf)
 	if n <= 0 {
 		return 0, err
 	}
 	for done := 0; done < n; {
-		m, err := p.segment.WriteAt(buf[done:n], p.size+int64(done))
+		m, err := p.segment.WriteAt(buf[done:n], p.end-p.start+int64(done))
 		done += m
 		if err == nil {
 			continue

@@ -16,8 +16,7 @@ func (r *rig) again() {
 	r.tb.Helper()
 	f := r.files
 	f.Resume, f.Open = true, &Open{}
-	r.copy = New(f, [2]string{r.segments[0].Name(), r.segments[1].Name()},
-		func(err error) { r.faults = append(r.faults, err) }, hclog.NewNullLogger())
+	r.copy = New(f, r.streams, func(err error) { r.faults = append(r.faults, err) }, hclog.NewNullLogger())
 	for n, size := range r.size {
 		r.copy.Moved(n, size)
 	}

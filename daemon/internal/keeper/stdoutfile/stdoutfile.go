@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/roostd/roost/daemon/internal/keeper/pump"
 )
 
 const (
@@ -52,11 +54,49 @@ type Copy struct {
 	deaf  bool // nothing will be copied any more
 }
 
-// source is a stream's segment.
+// source is a stream's segments.
 type source struct {
-	path string
-	file *os.File
-	pos  int64
+	files pump.Files
+	file  *os.File // the segment that begins at start
+	start int64
+	pos   int64
+}
+
+// open opens the segment that holds pos.
+func (s *source) open() error {
+	start, err := s.files.Holding(s.pos)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(s.files.Segment(start))
+	if err != nil {
+		return err
+	}
+	s.close()
+	s.file, s.start = f, start
+	return nil
+}
+
+func (s *source) close() {
+	if s.file != nil {
+		_ = s.file.Close()
+	}
+}
+
+// read reads at pos, from the next segment where one ends there.
+func (s *source) read(b []byte) (n int, err error) {
+	if s.file == nil {
+		err = s.open()
+	}
+	if err == nil {
+		n, err = s.file.ReadAt(b, s.pos-s.start)
+	}
+	if n == 0 && errors.Is(err, io.EOF) {
+		if err = s.open(); err == nil {
+			n, err = s.file.ReadAt(b, s.pos-s.start)
+		}
+	}
+	return n, err
 }
 
 // piece says that a stream was moved up to an offset.
@@ -65,12 +105,12 @@ type piece struct {
 	end    int64
 }
 
-// New returns the copy of two segments, stdout and stderr. Run it. fail is told of
+// New returns the copy of two streams, stdout and stderr. Run it. fail is told of
 // the first thing that goes wrong, and of no other.
-func New(f Files, segments [2]string, fail func(error), log hclog.Logger) *Copy {
+func New(f Files, streams [2]pump.Files, fail func(error), log hclog.Logger) *Copy {
 	return &Copy{
 		log: log, fail: fail, out: &output{files: f}, journal: &journal{path: f.Journal}, buf: make([]byte, chunk),
-		sources: [2]*source{{path: segments[0]}, {path: segments[1]}},
+		sources: [2]*source{{files: streams[0]}, {files: streams[1]}},
 		wake:    make(chan struct{}, 1), finish: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -179,9 +219,7 @@ func (c *Copy) close() {
 	c.out.close()
 	c.journal.close()
 	for _, s := range c.sources {
-		if s.file != nil {
-			_ = s.file.Close()
-		}
+		s.close()
 	}
 }
 
@@ -207,18 +245,12 @@ func (c *Copy) copy(ctx context.Context, p piece) bool {
 // step copies some bytes, and tells how many.
 func (c *Copy) step(p piece) (int, error) {
 	s, end := c.sources[p.stream], p.end
-	if s.file == nil {
-		f, err := os.Open(s.path)
-		if err != nil {
-			return 0, err
-		}
-		s.file = f
-	}
-	n, err := s.file.ReadAt(c.buf[:min(chunk, end-s.pos)], s.pos)
+	n, err := s.read(c.buf[:min(chunk, end-s.pos)])
 	switch {
 	case n > 0:
-	case errors.Is(err, io.EOF): // somebody has cut it: what was there will not come again
-		c.told(fmt.Errorf("%s is shorter than it was", s.path))
+	case errors.Is(err, io.EOF) || errors.Is(err, fs.ErrNotExist):
+		// It was deleted, or cut, before it was copied, and will not come again.
+		c.told(fmt.Errorf("%d bytes of %s were gone before they were copied", end-s.pos, s.files.Stream))
 		return int(end - s.pos), nil
 	default:
 		return 0, err

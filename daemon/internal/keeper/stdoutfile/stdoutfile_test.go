@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/roostd/roost/daemon/internal/keeper/pump"
 	"go.uber.org/goleak"
 )
 
@@ -29,7 +31,8 @@ type rig struct {
 	tb       testing.TB
 	dir      string
 	files    Files
-	segments [2]*os.File
+	streams  [2]pump.Files
+	segments [2]*os.File // the newest
 	size     [2]int64
 	copy     *Copy
 	faults   []error
@@ -46,19 +49,24 @@ func newRig(tb testing.TB) *rig {
 
 func (r *rig) run() *rig {
 	r.tb.Helper()
-	var paths [2]string
-	for n := range paths {
-		paths[n] = filepath.Join(r.dir, fmt.Sprint("segment", n))
-		f, err := os.Create(paths[n])
-		if err != nil {
-			r.tb.Fatal(err)
-		}
-		r.tb.Cleanup(func() { f.Close() })
-		r.segments[n] = f
+	for n := range r.streams {
+		r.streams[n] = pump.Files{Dir: r.dir, Stream: []string{"stdout", "stderr"}[n]}
+		r.roll(n)
 	}
-	r.copy = New(r.files, paths, func(err error) { r.faults = append(r.faults, err) }, hclog.NewNullLogger())
+	r.copy = New(r.files, r.streams, func(err error) { r.faults = append(r.faults, err) }, hclog.NewNullLogger())
 	go r.copy.Run(r.tb.Context())
 	return r
+}
+
+// roll begins a new segment of a stream.
+func (r *rig) roll(stream int) {
+	r.tb.Helper()
+	f, err := os.Create(r.streams[stream].Segment(r.size[stream]))
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	r.tb.Cleanup(func() { f.Close() })
+	r.segments[stream] = f
 }
 
 func (r *rig) write(stream int, text string) {
@@ -262,7 +270,7 @@ func TestCopy_PassesOverWhatHasItsName(t *testing.T) {
 
 func TestCopy_TellsThatItCannotWriteAndEnds(t *testing.T) {
 	r := newRig(t)
-	r.files.Prefix = filepath.Join(r.dir, "segment0", "out") // a file stands in its way
+	r.files.Prefix = filepath.Join(r.dir, "stdout.0", "out") // a file stands in its way
 	r.run()
 	<-r.copy.Done()
 	r.write(0, "text\n")
@@ -401,3 +409,37 @@ func FuzzIsOurs(f *testing.F) {
 }
 
 func isValidUTF8(s string) bool { return strings.ToValidUTF8(s, "") == s }
+
+// Segments change below the copy, and old ones may be gone before it gets to them.
+func TestCopy_FollowsTheSegments(t *testing.T) {
+	r := newRig(t).run()
+	r.write(0, "one\n")
+	r.roll(0)
+	r.write(0, "two\n")
+	r.roll(1)
+	r.write(1, "error\n")
+	r.end()
+	if got := r.read("out_20260708071011_77.log"); got != "one\ntwo\nerror\n" || len(r.faults) > 0 {
+		t.Errorf("copied %q, faults %v", got, r.faults)
+	}
+}
+
+func TestCopy_SaysWhatWasGoneBeforeItWasCopied(t *testing.T) {
+	r := newRig(t)
+	begin := make(chan struct{})
+	r.files.As = func(f func() error) error { <-begin; return f() }
+	r.run()
+	r.write(0, "deleted\n")
+	r.roll(0)
+	r.write(0, "kept\n")
+	if err := os.Remove(r.streams[0].Segment(0)); err != nil {
+		t.Fatal(err)
+	}
+	close(begin)
+	r.write(0, "and what comes\n")
+	r.end()
+	got := r.read("out_20260708071011_77.log")
+	if !strings.HasSuffix(got, "and what comes\n") || strings.Contains(got, "deleted") || len(r.faults) != 1 {
+		t.Errorf("copied %q, faults %v, want what is left and one fault", got, r.faults)
+	}
+}

@@ -25,7 +25,9 @@ const (
 
 // HelloRequest asks for the keeper's identity.
 type HelloRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// LogMaxTotal bounds the output of all apps together, in bytes; 0 is no bound.
+	LogMaxTotal   int64 `protobuf:"varint,1,opt,name=log_max_total,json=logMaxTotal,proto3" json:"log_max_total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -58,6 +60,13 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
 	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *HelloRequest) GetLogMaxTotal() int64 {
+	if x != nil {
+		return x.LogMaxTotal
+	}
+	return 0
 }
 
 // HelloResponse is the keeper's identity.
@@ -337,7 +346,9 @@ type LaunchRequest struct {
 	// Annotations are the daemon's own, kept in the record.
 	Annotations map[string]string `protobuf:"bytes,17,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// StdoutFile is where all output is copied to; absent is nowhere.
-	StdoutFile    *StdoutFile `protobuf:"bytes,18,opt,name=stdout_file,json=stdoutFile,proto3" json:"stdout_file,omitempty"`
+	StdoutFile *StdoutFile `protobuf:"bytes,18,opt,name=stdout_file,json=stdoutFile,proto3" json:"stdout_file,omitempty"`
+	// Logs is how much of the app's output is kept.
+	Logs          *LogLimits `protobuf:"bytes,19,opt,name=logs,proto3" json:"logs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -498,6 +509,68 @@ func (x *LaunchRequest) GetStdoutFile() *StdoutFile {
 	return nil
 }
 
+func (x *LaunchRequest) GetLogs() *LogLimits {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
+// LogLimits is how much of an app's output is kept.
+type LogLimits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// MaxSize of one segment in bytes.
+	MaxSize int64 `protobuf:"varint,1,opt,name=max_size,json=maxSize,proto3" json:"max_size,omitempty"`
+	// MaxFiles is how many such sizes all segments of the app may hold together.
+	MaxFiles      int32 `protobuf:"varint,2,opt,name=max_files,json=maxFiles,proto3" json:"max_files,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogLimits) Reset() {
+	*x = LogLimits{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogLimits) ProtoMessage() {}
+
+func (x *LogLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogLimits.ProtoReflect.Descriptor instead.
+func (*LogLimits) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *LogLimits) GetMaxSize() int64 {
+	if x != nil {
+		return x.MaxSize
+	}
+	return 0
+}
+
+func (x *LogLimits) GetMaxFiles() int32 {
+	if x != nil {
+		return x.MaxFiles
+	}
+	return 0
+}
+
 // StdoutFile is a copy of what an instance writes, in files of its user.
 type StdoutFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -515,7 +588,7 @@ type StdoutFile struct {
 
 func (x *StdoutFile) Reset() {
 	*x = StdoutFile{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[6]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -527,7 +600,7 @@ func (x *StdoutFile) String() string {
 func (*StdoutFile) ProtoMessage() {}
 
 func (x *StdoutFile) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[6]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -540,7 +613,7 @@ func (x *StdoutFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StdoutFile.ProtoReflect.Descriptor instead.
 func (*StdoutFile) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{6}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StdoutFile) GetPrefix() string {
@@ -584,7 +657,7 @@ type LaunchResponse struct {
 
 func (x *LaunchResponse) Reset() {
 	*x = LaunchResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[7]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -596,7 +669,7 @@ func (x *LaunchResponse) String() string {
 func (*LaunchResponse) ProtoMessage() {}
 
 func (x *LaunchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[7]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -609,7 +682,7 @@ func (x *LaunchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchResponse.ProtoReflect.Descriptor instead.
 func (*LaunchResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{7}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LaunchResponse) GetRecord() *Record {
@@ -642,7 +715,7 @@ type LaunchFailure struct {
 
 func (x *LaunchFailure) Reset() {
 	*x = LaunchFailure{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[8]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -654,7 +727,7 @@ func (x *LaunchFailure) String() string {
 func (*LaunchFailure) ProtoMessage() {}
 
 func (x *LaunchFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[8]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -667,7 +740,7 @@ func (x *LaunchFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchFailure.ProtoReflect.Descriptor instead.
 func (*LaunchFailure) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{8}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LaunchFailure) GetStep() string {
@@ -727,14 +800,16 @@ type Record struct {
 	// StdoutFault is why the copy of its output is not complete; empty where it is.
 	StdoutFault string `protobuf:"bytes,16,opt,name=stdout_fault,json=stdoutFault,proto3" json:"stdout_fault,omitempty"`
 	// StdoutFile is where its output is copied to; absent is nowhere.
-	StdoutFile    *StdoutFile `protobuf:"bytes,17,opt,name=stdout_file,json=stdoutFile,proto3" json:"stdout_file,omitempty"`
+	StdoutFile *StdoutFile `protobuf:"bytes,17,opt,name=stdout_file,json=stdoutFile,proto3" json:"stdout_file,omitempty"`
+	// Logs is how much of the app's output is kept.
+	Logs          *LogLimits `protobuf:"bytes,18,opt,name=logs,proto3" json:"logs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[9]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -746,7 +821,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[9]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -759,7 +834,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{9}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Record) GetInstance() string {
@@ -881,6 +956,13 @@ func (x *Record) GetStdoutFile() *StdoutFile {
 	return nil
 }
 
+func (x *Record) GetLogs() *LogLimits {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
 // Exit is how a leader ended.
 type Exit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -900,7 +982,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[10]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +994,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[10]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +1007,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{10}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Exit) GetCode() int32 {
@@ -972,7 +1054,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[11]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1066,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[11]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1079,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{11}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{12}
 }
 
 // ListResponse holds every record.
@@ -1011,7 +1093,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1105,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1118,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{12}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListResponse) GetRecords() []*Record {
@@ -1055,7 +1137,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1067,7 +1149,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1080,7 +1162,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{13}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{14}
 }
 
 // WatchResponse is a changed record.
@@ -1091,14 +1173,16 @@ type WatchResponse struct {
 	// Synced is set once, after the last of the records that were there.
 	Synced bool `protobuf:"varint,2,opt,name=synced,proto3" json:"synced,omitempty"`
 	// Orphan that was found, or killed.
-	Orphan        *Orphan `protobuf:"bytes,3,opt,name=orphan,proto3" json:"orphan,omitempty"`
+	Orphan *Orphan `protobuf:"bytes,3,opt,name=orphan,proto3" json:"orphan,omitempty"`
+	// Deleted is output that a limit has deleted.
+	Deleted       *LogsDeleted `protobuf:"bytes,4,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1194,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1207,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{14}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchResponse) GetRecord() *Record {
@@ -1147,6 +1231,77 @@ func (x *WatchResponse) GetOrphan() *Orphan {
 	return nil
 }
 
+func (x *WatchResponse) GetDeleted() *LogsDeleted {
+	if x != nil {
+		return x.Deleted
+	}
+	return nil
+}
+
+// LogsDeleted is how much of an app's output this keeper has deleted so far.
+type LogsDeleted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// App name.
+	App string `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// Bytes of it that the app's own limits deleted.
+	Bytes int64 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// BytesForAll that the bound for all apps together deleted.
+	BytesForAll   int64 `protobuf:"varint,3,opt,name=bytes_for_all,json=bytesForAll,proto3" json:"bytes_for_all,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogsDeleted) Reset() {
+	*x = LogsDeleted{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogsDeleted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogsDeleted) ProtoMessage() {}
+
+func (x *LogsDeleted) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogsDeleted.ProtoReflect.Descriptor instead.
+func (*LogsDeleted) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *LogsDeleted) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *LogsDeleted) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *LogsDeleted) GetBytesForAll() int64 {
+	if x != nil {
+		return x.BytesForAll
+	}
+	return 0
+}
+
 // Orphan is a process below the keeper that no sign ascribes to an instance.
 type Orphan struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1163,7 +1318,7 @@ type Orphan struct {
 
 func (x *Orphan) Reset() {
 	*x = Orphan{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1175,7 +1330,7 @@ func (x *Orphan) String() string {
 func (*Orphan) ProtoMessage() {}
 
 func (x *Orphan) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1188,7 +1343,7 @@ func (x *Orphan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Orphan.ProtoReflect.Descriptor instead.
 func (*Orphan) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{15}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Orphan) GetPid() int32 {
@@ -1225,7 +1380,7 @@ type SignalRequest struct {
 
 func (x *SignalRequest) Reset() {
 	*x = SignalRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1392,7 @@ func (x *SignalRequest) String() string {
 func (*SignalRequest) ProtoMessage() {}
 
 func (x *SignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1405,7 @@ func (x *SignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
 func (*SignalRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{16}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SignalRequest) GetInstance() string {
@@ -1276,7 +1431,7 @@ type SignalResponse struct {
 
 func (x *SignalResponse) Reset() {
 	*x = SignalResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1443,7 @@ func (x *SignalResponse) String() string {
 func (*SignalResponse) ProtoMessage() {}
 
 func (x *SignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1456,7 @@ func (x *SignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalResponse.ProtoReflect.Descriptor instead.
 func (*SignalResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{17}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{19}
 }
 
 // KillRequest names an instance.
@@ -1315,7 +1470,7 @@ type KillRequest struct {
 
 func (x *KillRequest) Reset() {
 	*x = KillRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1482,7 @@ func (x *KillRequest) String() string {
 func (*KillRequest) ProtoMessage() {}
 
 func (x *KillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1495,7 @@ func (x *KillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRequest.ProtoReflect.Descriptor instead.
 func (*KillRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{18}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *KillRequest) GetInstance() string {
@@ -1359,7 +1514,7 @@ type KillResponse struct {
 
 func (x *KillResponse) Reset() {
 	*x = KillResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1526,7 @@ func (x *KillResponse) String() string {
 func (*KillResponse) ProtoMessage() {}
 
 func (x *KillResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1539,7 @@ func (x *KillResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillResponse.ProtoReflect.Descriptor instead.
 func (*KillResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{19}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{21}
 }
 
 // ForgetRequest names an ended instance.
@@ -1398,7 +1553,7 @@ type ForgetRequest struct {
 
 func (x *ForgetRequest) Reset() {
 	*x = ForgetRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1410,7 +1565,7 @@ func (x *ForgetRequest) String() string {
 func (*ForgetRequest) ProtoMessage() {}
 
 func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1423,7 +1578,7 @@ func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetRequest.ProtoReflect.Descriptor instead.
 func (*ForgetRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{20}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ForgetRequest) GetInstance() string {
@@ -1442,7 +1597,7 @@ type ForgetResponse struct {
 
 func (x *ForgetResponse) Reset() {
 	*x = ForgetResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +1609,7 @@ func (x *ForgetResponse) String() string {
 func (*ForgetResponse) ProtoMessage() {}
 
 func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +1622,7 @@ func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetResponse.ProtoReflect.Descriptor instead.
 func (*ForgetResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{21}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{23}
 }
 
 // AnnotateRequest names an instance and what to add.
@@ -1483,7 +1638,7 @@ type AnnotateRequest struct {
 
 func (x *AnnotateRequest) Reset() {
 	*x = AnnotateRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1495,7 +1650,7 @@ func (x *AnnotateRequest) String() string {
 func (*AnnotateRequest) ProtoMessage() {}
 
 func (x *AnnotateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1508,7 +1663,7 @@ func (x *AnnotateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnotateRequest.ProtoReflect.Descriptor instead.
 func (*AnnotateRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{22}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AnnotateRequest) GetInstance() string {
@@ -1534,7 +1689,7 @@ type AnnotateResponse struct {
 
 func (x *AnnotateResponse) Reset() {
 	*x = AnnotateResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1546,7 +1701,7 @@ func (x *AnnotateResponse) String() string {
 func (*AnnotateResponse) ProtoMessage() {}
 
 func (x *AnnotateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1559,7 +1714,99 @@ func (x *AnnotateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnotateResponse.ProtoReflect.Descriptor instead.
 func (*AnnotateResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{23}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{25}
+}
+
+// LimitLogsRequest names an app and its limits.
+type LimitLogsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// App name.
+	App string `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// Limits that it has from now on.
+	Limits        *LogLimits `protobuf:"bytes,2,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitLogsRequest) Reset() {
+	*x = LimitLogsRequest{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitLogsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitLogsRequest) ProtoMessage() {}
+
+func (x *LimitLogsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitLogsRequest.ProtoReflect.Descriptor instead.
+func (*LimitLogsRequest) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *LimitLogsRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *LimitLogsRequest) GetLimits() *LogLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// LimitLogsResponse is empty.
+type LimitLogsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitLogsResponse) Reset() {
+	*x = LimitLogsResponse{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitLogsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitLogsResponse) ProtoMessage() {}
+
+func (x *LimitLogsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitLogsResponse.ProtoReflect.Descriptor instead.
+func (*LimitLogsResponse) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{27}
 }
 
 // MembersRequest names an instance.
@@ -1573,7 +1820,7 @@ type MembersRequest struct {
 
 func (x *MembersRequest) Reset() {
 	*x = MembersRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +1832,7 @@ func (x *MembersRequest) String() string {
 func (*MembersRequest) ProtoMessage() {}
 
 func (x *MembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +1845,7 @@ func (x *MembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersRequest.ProtoReflect.Descriptor instead.
 func (*MembersRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{24}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *MembersRequest) GetInstance() string {
@@ -1619,7 +1866,7 @@ type MembersResponse struct {
 
 func (x *MembersResponse) Reset() {
 	*x = MembersResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1878,7 @@ func (x *MembersResponse) String() string {
 func (*MembersResponse) ProtoMessage() {}
 
 func (x *MembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1891,7 @@ func (x *MembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersResponse.ProtoReflect.Descriptor instead.
 func (*MembersResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{25}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *MembersResponse) GetPids() []int32 {
@@ -1668,7 +1915,7 @@ type MemoryRequest struct {
 
 func (x *MemoryRequest) Reset() {
 	*x = MemoryRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1680,7 +1927,7 @@ func (x *MemoryRequest) String() string {
 func (*MemoryRequest) ProtoMessage() {}
 
 func (x *MemoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1693,7 +1940,7 @@ func (x *MemoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryRequest.ProtoReflect.Descriptor instead.
 func (*MemoryRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{26}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MemoryRequest) GetInstance() string {
@@ -1722,7 +1969,7 @@ type MemoryResponse struct {
 
 func (x *MemoryResponse) Reset() {
 	*x = MemoryResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +1981,7 @@ func (x *MemoryResponse) String() string {
 func (*MemoryResponse) ProtoMessage() {}
 
 func (x *MemoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +1994,7 @@ func (x *MemoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryResponse.ProtoReflect.Descriptor instead.
 func (*MemoryResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{27}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MemoryResponse) GetBytes() int64 {
@@ -1768,7 +2015,7 @@ type OwnerRequest struct {
 
 func (x *OwnerRequest) Reset() {
 	*x = OwnerRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1780,7 +2027,7 @@ func (x *OwnerRequest) String() string {
 func (*OwnerRequest) ProtoMessage() {}
 
 func (x *OwnerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1793,7 +2040,7 @@ func (x *OwnerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerRequest.ProtoReflect.Descriptor instead.
 func (*OwnerRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{28}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *OwnerRequest) GetPid() int32 {
@@ -1814,7 +2061,7 @@ type OwnerResponse struct {
 
 func (x *OwnerResponse) Reset() {
 	*x = OwnerResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1826,7 +2073,7 @@ func (x *OwnerResponse) String() string {
 func (*OwnerResponse) ProtoMessage() {}
 
 func (x *OwnerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1839,7 +2086,7 @@ func (x *OwnerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerResponse.ProtoReflect.Descriptor instead.
 func (*OwnerResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{29}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *OwnerResponse) GetInstance() string {
@@ -1874,7 +2121,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[30]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1886,7 +2133,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[30]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1899,7 +2146,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{30}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ExecRequest) GetInstance() string {
@@ -1975,7 +2222,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[31]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1987,7 +2234,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[31]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2000,7 +2247,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{31}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ExecResponse) GetExit() *Exit {
@@ -2044,7 +2291,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[32]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2303,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[32]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2316,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{32}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ShutdownRequest) GetKill() bool {
@@ -2095,7 +2342,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[33]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2107,7 +2354,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[33]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2120,15 +2367,16 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{33}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{37}
 }
 
 var File_roost_keeper_v1_keeper_proto protoreflect.FileDescriptor
 
 const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\n" +
-	"\x1croost/keeper/v1/keeper.proto\x12\x0froost.keeper.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0e\n" +
-	"\fHelloRequest\"\xfb\x01\n" +
+	"\x1croost/keeper/v1/keeper.proto\x12\x0froost.keeper.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"2\n" +
+	"\fHelloRequest\x12\"\n" +
+	"\rlog_max_total\x18\x01 \x01(\x03R\vlogMaxTotal\"\xfb\x01\n" +
 	"\rHelloResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1a\n" +
 	"\bprotocol\x18\x02 \x01(\x05R\bprotocol\x12\x10\n" +
@@ -2150,7 +2398,7 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\x03set\x18\x01 \x01(\bR\x03set\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\rR\x03uid\x12\x10\n" +
 	"\x03gid\x18\x03 \x01(\rR\x03gid\x12\x16\n" +
-	"\x06groups\x18\x04 \x03(\rR\x06groups\"\xfd\x04\n" +
+	"\x06groups\x18\x04 \x03(\rR\x06groups\"\xad\x05\n" +
 	"\rLaunchRequest\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\tR\x03app\x12\x1e\n" +
@@ -2176,10 +2424,14 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\x05token\x18\x10 \x01(\tR\x05token\x12Q\n" +
 	"\vannotations\x18\x11 \x03(\v2/.roost.keeper.v1.LaunchRequest.AnnotationsEntryR\vannotations\x12<\n" +
 	"\vstdout_file\x18\x12 \x01(\v2\x1b.roost.keeper.v1.StdoutFileR\n" +
-	"stdoutFile\x1a>\n" +
+	"stdoutFile\x12.\n" +
+	"\x04logs\x18\x13 \x01(\v2\x1a.roost.keeper.v1.LogLimitsR\x04logs\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x99\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"C\n" +
+	"\tLogLimits\x12\x19\n" +
+	"\bmax_size\x18\x01 \x01(\x03R\amaxSize\x12\x1b\n" +
+	"\tmax_files\x18\x02 \x01(\x05R\bmaxFiles\"\x99\x01\n" +
 	"\n" +
 	"StdoutFile\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x19\n" +
@@ -2194,7 +2446,7 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\rLaunchFailure\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
 	"\x05errno\x18\x02 \x01(\x05R\x05errno\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xeb\x05\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x9b\x06\n" +
 	"\x06Record\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\tR\x03app\x12\x1e\n" +
@@ -2220,7 +2472,8 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\x04gone\x18\x0f \x01(\bR\x04gone\x12!\n" +
 	"\fstdout_fault\x18\x10 \x01(\tR\vstdoutFault\x12<\n" +
 	"\vstdout_file\x18\x11 \x01(\v2\x1b.roost.keeper.v1.StdoutFileR\n" +
-	"stdoutFile\x1a>\n" +
+	"stdoutFile\x12.\n" +
+	"\x04logs\x18\x12 \x01(\v2\x1a.roost.keeper.v1.LogLimitsR\x04logs\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a=\n" +
@@ -2236,11 +2489,16 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\vListRequest\"A\n" +
 	"\fListResponse\x121\n" +
 	"\arecords\x18\x01 \x03(\v2\x17.roost.keeper.v1.RecordR\arecords\"\x0e\n" +
-	"\fWatchRequest\"\x89\x01\n" +
+	"\fWatchRequest\"\xc1\x01\n" +
 	"\rWatchResponse\x12/\n" +
 	"\x06record\x18\x01 \x01(\v2\x17.roost.keeper.v1.RecordR\x06record\x12\x16\n" +
 	"\x06synced\x18\x02 \x01(\bR\x06synced\x12/\n" +
-	"\x06orphan\x18\x03 \x01(\v2\x17.roost.keeper.v1.OrphanR\x06orphan\"D\n" +
+	"\x06orphan\x18\x03 \x01(\v2\x17.roost.keeper.v1.OrphanR\x06orphan\x126\n" +
+	"\adeleted\x18\x04 \x01(\v2\x1c.roost.keeper.v1.LogsDeletedR\adeleted\"Y\n" +
+	"\vLogsDeleted\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12\"\n" +
+	"\rbytes_for_all\x18\x03 \x01(\x03R\vbytesForAll\"D\n" +
 	"\x06Orphan\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x05R\x03pid\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\rR\x03uid\x12\x16\n" +
@@ -2261,7 +2519,11 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x12\n" +
-	"\x10AnnotateResponse\",\n" +
+	"\x10AnnotateResponse\"X\n" +
+	"\x10LimitLogsRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x122\n" +
+	"\x06limits\x18\x02 \x01(\v2\x1a.roost.keeper.v1.LogLimitsR\x06limits\"\x13\n" +
+	"\x11LimitLogsResponse\",\n" +
 	"\x0eMembersRequest\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\"%\n" +
 	"\x0fMembersResponse\x12\x12\n" +
@@ -2294,7 +2556,7 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\x0fShutdownRequest\x12\x12\n" +
 	"\x04kill\x18\x01 \x01(\bR\x04kill\x12\x14\n" +
 	"\x05leave\x18\x02 \x01(\bR\x05leave\"\x12\n" +
-	"\x10ShutdownResponse2\xae\b\n" +
+	"\x10ShutdownResponse2\x82\t\n" +
 	"\rKeeperService\x12F\n" +
 	"\x05Hello\x12\x1d.roost.keeper.v1.HelloRequest\x1a\x1e.roost.keeper.v1.HelloResponse\x12X\n" +
 	"\vReportExits\x12#.roost.keeper.v1.ReportExitsRequest\x1a$.roost.keeper.v1.ReportExitsResponse\x12I\n" +
@@ -2303,7 +2565,8 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\x05Watch\x12\x1d.roost.keeper.v1.WatchRequest\x1a\x1e.roost.keeper.v1.WatchResponse0\x01\x12I\n" +
 	"\x06Signal\x12\x1e.roost.keeper.v1.SignalRequest\x1a\x1f.roost.keeper.v1.SignalResponse\x12C\n" +
 	"\x04Kill\x12\x1c.roost.keeper.v1.KillRequest\x1a\x1d.roost.keeper.v1.KillResponse\x12I\n" +
-	"\x06Forget\x12\x1e.roost.keeper.v1.ForgetRequest\x1a\x1f.roost.keeper.v1.ForgetResponse\x12O\n" +
+	"\x06Forget\x12\x1e.roost.keeper.v1.ForgetRequest\x1a\x1f.roost.keeper.v1.ForgetResponse\x12R\n" +
+	"\tLimitLogs\x12!.roost.keeper.v1.LimitLogsRequest\x1a\".roost.keeper.v1.LimitLogsResponse\x12O\n" +
 	"\bAnnotate\x12 .roost.keeper.v1.AnnotateRequest\x1a!.roost.keeper.v1.AnnotateResponse\x12L\n" +
 	"\aMembers\x12\x1f.roost.keeper.v1.MembersRequest\x1a .roost.keeper.v1.MembersResponse\x12I\n" +
 	"\x06Memory\x12\x1e.roost.keeper.v1.MemoryRequest\x1a\x1f.roost.keeper.v1.MemoryResponse\x12F\n" +
@@ -2323,7 +2586,7 @@ func file_roost_keeper_v1_keeper_proto_rawDescGZIP() []byte {
 	return file_roost_keeper_v1_keeper_proto_rawDescData
 }
 
-var file_roost_keeper_v1_keeper_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_roost_keeper_v1_keeper_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_roost_keeper_v1_keeper_proto_goTypes = []any{
 	(*HelloRequest)(nil),          // 0: roost.keeper.v1.HelloRequest
 	(*HelloResponse)(nil),         // 1: roost.keeper.v1.HelloResponse
@@ -2331,100 +2594,110 @@ var file_roost_keeper_v1_keeper_proto_goTypes = []any{
 	(*ReportExitsResponse)(nil),   // 3: roost.keeper.v1.ReportExitsResponse
 	(*Credential)(nil),            // 4: roost.keeper.v1.Credential
 	(*LaunchRequest)(nil),         // 5: roost.keeper.v1.LaunchRequest
-	(*StdoutFile)(nil),            // 6: roost.keeper.v1.StdoutFile
-	(*LaunchResponse)(nil),        // 7: roost.keeper.v1.LaunchResponse
-	(*LaunchFailure)(nil),         // 8: roost.keeper.v1.LaunchFailure
-	(*Record)(nil),                // 9: roost.keeper.v1.Record
-	(*Exit)(nil),                  // 10: roost.keeper.v1.Exit
-	(*ListRequest)(nil),           // 11: roost.keeper.v1.ListRequest
-	(*ListResponse)(nil),          // 12: roost.keeper.v1.ListResponse
-	(*WatchRequest)(nil),          // 13: roost.keeper.v1.WatchRequest
-	(*WatchResponse)(nil),         // 14: roost.keeper.v1.WatchResponse
-	(*Orphan)(nil),                // 15: roost.keeper.v1.Orphan
-	(*SignalRequest)(nil),         // 16: roost.keeper.v1.SignalRequest
-	(*SignalResponse)(nil),        // 17: roost.keeper.v1.SignalResponse
-	(*KillRequest)(nil),           // 18: roost.keeper.v1.KillRequest
-	(*KillResponse)(nil),          // 19: roost.keeper.v1.KillResponse
-	(*ForgetRequest)(nil),         // 20: roost.keeper.v1.ForgetRequest
-	(*ForgetResponse)(nil),        // 21: roost.keeper.v1.ForgetResponse
-	(*AnnotateRequest)(nil),       // 22: roost.keeper.v1.AnnotateRequest
-	(*AnnotateResponse)(nil),      // 23: roost.keeper.v1.AnnotateResponse
-	(*MembersRequest)(nil),        // 24: roost.keeper.v1.MembersRequest
-	(*MembersResponse)(nil),       // 25: roost.keeper.v1.MembersResponse
-	(*MemoryRequest)(nil),         // 26: roost.keeper.v1.MemoryRequest
-	(*MemoryResponse)(nil),        // 27: roost.keeper.v1.MemoryResponse
-	(*OwnerRequest)(nil),          // 28: roost.keeper.v1.OwnerRequest
-	(*OwnerResponse)(nil),         // 29: roost.keeper.v1.OwnerResponse
-	(*ExecRequest)(nil),           // 30: roost.keeper.v1.ExecRequest
-	(*ExecResponse)(nil),          // 31: roost.keeper.v1.ExecResponse
-	(*ShutdownRequest)(nil),       // 32: roost.keeper.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),      // 33: roost.keeper.v1.ShutdownResponse
-	nil,                           // 34: roost.keeper.v1.HelloResponse.AbilitiesEntry
-	nil,                           // 35: roost.keeper.v1.ReportExitsRequest.ExitsEntry
-	nil,                           // 36: roost.keeper.v1.LaunchRequest.AnnotationsEntry
-	nil,                           // 37: roost.keeper.v1.Record.AnnotationsEntry
-	nil,                           // 38: roost.keeper.v1.Record.ConditionsEntry
-	nil,                           // 39: roost.keeper.v1.AnnotateRequest.AnnotationsEntry
-	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 41: google.protobuf.Duration
+	(*LogLimits)(nil),             // 6: roost.keeper.v1.LogLimits
+	(*StdoutFile)(nil),            // 7: roost.keeper.v1.StdoutFile
+	(*LaunchResponse)(nil),        // 8: roost.keeper.v1.LaunchResponse
+	(*LaunchFailure)(nil),         // 9: roost.keeper.v1.LaunchFailure
+	(*Record)(nil),                // 10: roost.keeper.v1.Record
+	(*Exit)(nil),                  // 11: roost.keeper.v1.Exit
+	(*ListRequest)(nil),           // 12: roost.keeper.v1.ListRequest
+	(*ListResponse)(nil),          // 13: roost.keeper.v1.ListResponse
+	(*WatchRequest)(nil),          // 14: roost.keeper.v1.WatchRequest
+	(*WatchResponse)(nil),         // 15: roost.keeper.v1.WatchResponse
+	(*LogsDeleted)(nil),           // 16: roost.keeper.v1.LogsDeleted
+	(*Orphan)(nil),                // 17: roost.keeper.v1.Orphan
+	(*SignalRequest)(nil),         // 18: roost.keeper.v1.SignalRequest
+	(*SignalResponse)(nil),        // 19: roost.keeper.v1.SignalResponse
+	(*KillRequest)(nil),           // 20: roost.keeper.v1.KillRequest
+	(*KillResponse)(nil),          // 21: roost.keeper.v1.KillResponse
+	(*ForgetRequest)(nil),         // 22: roost.keeper.v1.ForgetRequest
+	(*ForgetResponse)(nil),        // 23: roost.keeper.v1.ForgetResponse
+	(*AnnotateRequest)(nil),       // 24: roost.keeper.v1.AnnotateRequest
+	(*AnnotateResponse)(nil),      // 25: roost.keeper.v1.AnnotateResponse
+	(*LimitLogsRequest)(nil),      // 26: roost.keeper.v1.LimitLogsRequest
+	(*LimitLogsResponse)(nil),     // 27: roost.keeper.v1.LimitLogsResponse
+	(*MembersRequest)(nil),        // 28: roost.keeper.v1.MembersRequest
+	(*MembersResponse)(nil),       // 29: roost.keeper.v1.MembersResponse
+	(*MemoryRequest)(nil),         // 30: roost.keeper.v1.MemoryRequest
+	(*MemoryResponse)(nil),        // 31: roost.keeper.v1.MemoryResponse
+	(*OwnerRequest)(nil),          // 32: roost.keeper.v1.OwnerRequest
+	(*OwnerResponse)(nil),         // 33: roost.keeper.v1.OwnerResponse
+	(*ExecRequest)(nil),           // 34: roost.keeper.v1.ExecRequest
+	(*ExecResponse)(nil),          // 35: roost.keeper.v1.ExecResponse
+	(*ShutdownRequest)(nil),       // 36: roost.keeper.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),      // 37: roost.keeper.v1.ShutdownResponse
+	nil,                           // 38: roost.keeper.v1.HelloResponse.AbilitiesEntry
+	nil,                           // 39: roost.keeper.v1.ReportExitsRequest.ExitsEntry
+	nil,                           // 40: roost.keeper.v1.LaunchRequest.AnnotationsEntry
+	nil,                           // 41: roost.keeper.v1.Record.AnnotationsEntry
+	nil,                           // 42: roost.keeper.v1.Record.ConditionsEntry
+	nil,                           // 43: roost.keeper.v1.AnnotateRequest.AnnotationsEntry
+	(*timestamppb.Timestamp)(nil), // 44: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 45: google.protobuf.Duration
 }
 var file_roost_keeper_v1_keeper_proto_depIdxs = []int32{
-	34, // 0: roost.keeper.v1.HelloResponse.abilities:type_name -> roost.keeper.v1.HelloResponse.AbilitiesEntry
-	35, // 1: roost.keeper.v1.ReportExitsRequest.exits:type_name -> roost.keeper.v1.ReportExitsRequest.ExitsEntry
+	38, // 0: roost.keeper.v1.HelloResponse.abilities:type_name -> roost.keeper.v1.HelloResponse.AbilitiesEntry
+	39, // 1: roost.keeper.v1.ReportExitsRequest.exits:type_name -> roost.keeper.v1.ReportExitsRequest.ExitsEntry
 	4,  // 2: roost.keeper.v1.LaunchRequest.credential:type_name -> roost.keeper.v1.Credential
-	36, // 3: roost.keeper.v1.LaunchRequest.annotations:type_name -> roost.keeper.v1.LaunchRequest.AnnotationsEntry
-	6,  // 4: roost.keeper.v1.LaunchRequest.stdout_file:type_name -> roost.keeper.v1.StdoutFile
-	4,  // 5: roost.keeper.v1.StdoutFile.credential:type_name -> roost.keeper.v1.Credential
-	9,  // 6: roost.keeper.v1.LaunchResponse.record:type_name -> roost.keeper.v1.Record
-	8,  // 7: roost.keeper.v1.LaunchResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
-	40, // 8: roost.keeper.v1.Record.start_time:type_name -> google.protobuf.Timestamp
-	37, // 9: roost.keeper.v1.Record.annotations:type_name -> roost.keeper.v1.Record.AnnotationsEntry
-	38, // 10: roost.keeper.v1.Record.conditions:type_name -> roost.keeper.v1.Record.ConditionsEntry
-	10, // 11: roost.keeper.v1.Record.exit:type_name -> roost.keeper.v1.Exit
-	6,  // 12: roost.keeper.v1.Record.stdout_file:type_name -> roost.keeper.v1.StdoutFile
-	40, // 13: roost.keeper.v1.Exit.time:type_name -> google.protobuf.Timestamp
-	9,  // 14: roost.keeper.v1.ListResponse.records:type_name -> roost.keeper.v1.Record
-	9,  // 15: roost.keeper.v1.WatchResponse.record:type_name -> roost.keeper.v1.Record
-	15, // 16: roost.keeper.v1.WatchResponse.orphan:type_name -> roost.keeper.v1.Orphan
-	39, // 17: roost.keeper.v1.AnnotateRequest.annotations:type_name -> roost.keeper.v1.AnnotateRequest.AnnotationsEntry
-	4,  // 18: roost.keeper.v1.ExecRequest.credential:type_name -> roost.keeper.v1.Credential
-	41, // 19: roost.keeper.v1.ExecRequest.timeout:type_name -> google.protobuf.Duration
-	10, // 20: roost.keeper.v1.ExecResponse.exit:type_name -> roost.keeper.v1.Exit
-	8,  // 21: roost.keeper.v1.ExecResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
-	10, // 22: roost.keeper.v1.ReportExitsRequest.ExitsEntry.value:type_name -> roost.keeper.v1.Exit
-	0,  // 23: roost.keeper.v1.KeeperService.Hello:input_type -> roost.keeper.v1.HelloRequest
-	2,  // 24: roost.keeper.v1.KeeperService.ReportExits:input_type -> roost.keeper.v1.ReportExitsRequest
-	5,  // 25: roost.keeper.v1.KeeperService.Launch:input_type -> roost.keeper.v1.LaunchRequest
-	11, // 26: roost.keeper.v1.KeeperService.List:input_type -> roost.keeper.v1.ListRequest
-	13, // 27: roost.keeper.v1.KeeperService.Watch:input_type -> roost.keeper.v1.WatchRequest
-	16, // 28: roost.keeper.v1.KeeperService.Signal:input_type -> roost.keeper.v1.SignalRequest
-	18, // 29: roost.keeper.v1.KeeperService.Kill:input_type -> roost.keeper.v1.KillRequest
-	20, // 30: roost.keeper.v1.KeeperService.Forget:input_type -> roost.keeper.v1.ForgetRequest
-	22, // 31: roost.keeper.v1.KeeperService.Annotate:input_type -> roost.keeper.v1.AnnotateRequest
-	24, // 32: roost.keeper.v1.KeeperService.Members:input_type -> roost.keeper.v1.MembersRequest
-	26, // 33: roost.keeper.v1.KeeperService.Memory:input_type -> roost.keeper.v1.MemoryRequest
-	28, // 34: roost.keeper.v1.KeeperService.Owner:input_type -> roost.keeper.v1.OwnerRequest
-	30, // 35: roost.keeper.v1.KeeperService.Exec:input_type -> roost.keeper.v1.ExecRequest
-	32, // 36: roost.keeper.v1.KeeperService.Shutdown:input_type -> roost.keeper.v1.ShutdownRequest
-	1,  // 37: roost.keeper.v1.KeeperService.Hello:output_type -> roost.keeper.v1.HelloResponse
-	3,  // 38: roost.keeper.v1.KeeperService.ReportExits:output_type -> roost.keeper.v1.ReportExitsResponse
-	7,  // 39: roost.keeper.v1.KeeperService.Launch:output_type -> roost.keeper.v1.LaunchResponse
-	12, // 40: roost.keeper.v1.KeeperService.List:output_type -> roost.keeper.v1.ListResponse
-	14, // 41: roost.keeper.v1.KeeperService.Watch:output_type -> roost.keeper.v1.WatchResponse
-	17, // 42: roost.keeper.v1.KeeperService.Signal:output_type -> roost.keeper.v1.SignalResponse
-	19, // 43: roost.keeper.v1.KeeperService.Kill:output_type -> roost.keeper.v1.KillResponse
-	21, // 44: roost.keeper.v1.KeeperService.Forget:output_type -> roost.keeper.v1.ForgetResponse
-	23, // 45: roost.keeper.v1.KeeperService.Annotate:output_type -> roost.keeper.v1.AnnotateResponse
-	25, // 46: roost.keeper.v1.KeeperService.Members:output_type -> roost.keeper.v1.MembersResponse
-	27, // 47: roost.keeper.v1.KeeperService.Memory:output_type -> roost.keeper.v1.MemoryResponse
-	29, // 48: roost.keeper.v1.KeeperService.Owner:output_type -> roost.keeper.v1.OwnerResponse
-	31, // 49: roost.keeper.v1.KeeperService.Exec:output_type -> roost.keeper.v1.ExecResponse
-	33, // 50: roost.keeper.v1.KeeperService.Shutdown:output_type -> roost.keeper.v1.ShutdownResponse
-	37, // [37:51] is the sub-list for method output_type
-	23, // [23:37] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	40, // 3: roost.keeper.v1.LaunchRequest.annotations:type_name -> roost.keeper.v1.LaunchRequest.AnnotationsEntry
+	7,  // 4: roost.keeper.v1.LaunchRequest.stdout_file:type_name -> roost.keeper.v1.StdoutFile
+	6,  // 5: roost.keeper.v1.LaunchRequest.logs:type_name -> roost.keeper.v1.LogLimits
+	4,  // 6: roost.keeper.v1.StdoutFile.credential:type_name -> roost.keeper.v1.Credential
+	10, // 7: roost.keeper.v1.LaunchResponse.record:type_name -> roost.keeper.v1.Record
+	9,  // 8: roost.keeper.v1.LaunchResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
+	44, // 9: roost.keeper.v1.Record.start_time:type_name -> google.protobuf.Timestamp
+	41, // 10: roost.keeper.v1.Record.annotations:type_name -> roost.keeper.v1.Record.AnnotationsEntry
+	42, // 11: roost.keeper.v1.Record.conditions:type_name -> roost.keeper.v1.Record.ConditionsEntry
+	11, // 12: roost.keeper.v1.Record.exit:type_name -> roost.keeper.v1.Exit
+	7,  // 13: roost.keeper.v1.Record.stdout_file:type_name -> roost.keeper.v1.StdoutFile
+	6,  // 14: roost.keeper.v1.Record.logs:type_name -> roost.keeper.v1.LogLimits
+	44, // 15: roost.keeper.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	10, // 16: roost.keeper.v1.ListResponse.records:type_name -> roost.keeper.v1.Record
+	10, // 17: roost.keeper.v1.WatchResponse.record:type_name -> roost.keeper.v1.Record
+	17, // 18: roost.keeper.v1.WatchResponse.orphan:type_name -> roost.keeper.v1.Orphan
+	16, // 19: roost.keeper.v1.WatchResponse.deleted:type_name -> roost.keeper.v1.LogsDeleted
+	43, // 20: roost.keeper.v1.AnnotateRequest.annotations:type_name -> roost.keeper.v1.AnnotateRequest.AnnotationsEntry
+	6,  // 21: roost.keeper.v1.LimitLogsRequest.limits:type_name -> roost.keeper.v1.LogLimits
+	4,  // 22: roost.keeper.v1.ExecRequest.credential:type_name -> roost.keeper.v1.Credential
+	45, // 23: roost.keeper.v1.ExecRequest.timeout:type_name -> google.protobuf.Duration
+	11, // 24: roost.keeper.v1.ExecResponse.exit:type_name -> roost.keeper.v1.Exit
+	9,  // 25: roost.keeper.v1.ExecResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
+	11, // 26: roost.keeper.v1.ReportExitsRequest.ExitsEntry.value:type_name -> roost.keeper.v1.Exit
+	0,  // 27: roost.keeper.v1.KeeperService.Hello:input_type -> roost.keeper.v1.HelloRequest
+	2,  // 28: roost.keeper.v1.KeeperService.ReportExits:input_type -> roost.keeper.v1.ReportExitsRequest
+	5,  // 29: roost.keeper.v1.KeeperService.Launch:input_type -> roost.keeper.v1.LaunchRequest
+	12, // 30: roost.keeper.v1.KeeperService.List:input_type -> roost.keeper.v1.ListRequest
+	14, // 31: roost.keeper.v1.KeeperService.Watch:input_type -> roost.keeper.v1.WatchRequest
+	18, // 32: roost.keeper.v1.KeeperService.Signal:input_type -> roost.keeper.v1.SignalRequest
+	20, // 33: roost.keeper.v1.KeeperService.Kill:input_type -> roost.keeper.v1.KillRequest
+	22, // 34: roost.keeper.v1.KeeperService.Forget:input_type -> roost.keeper.v1.ForgetRequest
+	26, // 35: roost.keeper.v1.KeeperService.LimitLogs:input_type -> roost.keeper.v1.LimitLogsRequest
+	24, // 36: roost.keeper.v1.KeeperService.Annotate:input_type -> roost.keeper.v1.AnnotateRequest
+	28, // 37: roost.keeper.v1.KeeperService.Members:input_type -> roost.keeper.v1.MembersRequest
+	30, // 38: roost.keeper.v1.KeeperService.Memory:input_type -> roost.keeper.v1.MemoryRequest
+	32, // 39: roost.keeper.v1.KeeperService.Owner:input_type -> roost.keeper.v1.OwnerRequest
+	34, // 40: roost.keeper.v1.KeeperService.Exec:input_type -> roost.keeper.v1.ExecRequest
+	36, // 41: roost.keeper.v1.KeeperService.Shutdown:input_type -> roost.keeper.v1.ShutdownRequest
+	1,  // 42: roost.keeper.v1.KeeperService.Hello:output_type -> roost.keeper.v1.HelloResponse
+	3,  // 43: roost.keeper.v1.KeeperService.ReportExits:output_type -> roost.keeper.v1.ReportExitsResponse
+	8,  // 44: roost.keeper.v1.KeeperService.Launch:output_type -> roost.keeper.v1.LaunchResponse
+	13, // 45: roost.keeper.v1.KeeperService.List:output_type -> roost.keeper.v1.ListResponse
+	15, // 46: roost.keeper.v1.KeeperService.Watch:output_type -> roost.keeper.v1.WatchResponse
+	19, // 47: roost.keeper.v1.KeeperService.Signal:output_type -> roost.keeper.v1.SignalResponse
+	21, // 48: roost.keeper.v1.KeeperService.Kill:output_type -> roost.keeper.v1.KillResponse
+	23, // 49: roost.keeper.v1.KeeperService.Forget:output_type -> roost.keeper.v1.ForgetResponse
+	27, // 50: roost.keeper.v1.KeeperService.LimitLogs:output_type -> roost.keeper.v1.LimitLogsResponse
+	25, // 51: roost.keeper.v1.KeeperService.Annotate:output_type -> roost.keeper.v1.AnnotateResponse
+	29, // 52: roost.keeper.v1.KeeperService.Members:output_type -> roost.keeper.v1.MembersResponse
+	31, // 53: roost.keeper.v1.KeeperService.Memory:output_type -> roost.keeper.v1.MemoryResponse
+	33, // 54: roost.keeper.v1.KeeperService.Owner:output_type -> roost.keeper.v1.OwnerResponse
+	35, // 55: roost.keeper.v1.KeeperService.Exec:output_type -> roost.keeper.v1.ExecResponse
+	37, // 56: roost.keeper.v1.KeeperService.Shutdown:output_type -> roost.keeper.v1.ShutdownResponse
+	42, // [42:57] is the sub-list for method output_type
+	27, // [27:42] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_roost_keeper_v1_keeper_proto_init() }
@@ -2438,7 +2711,7 @@ func file_roost_keeper_v1_keeper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roost_keeper_v1_keeper_proto_rawDesc), len(file_roost_keeper_v1_keeper_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   40,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

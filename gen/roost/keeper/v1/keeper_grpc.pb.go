@@ -27,6 +27,7 @@ const (
 	KeeperService_Signal_FullMethodName      = "/roost.keeper.v1.KeeperService/Signal"
 	KeeperService_Kill_FullMethodName        = "/roost.keeper.v1.KeeperService/Kill"
 	KeeperService_Forget_FullMethodName      = "/roost.keeper.v1.KeeperService/Forget"
+	KeeperService_LimitLogs_FullMethodName   = "/roost.keeper.v1.KeeperService/LimitLogs"
 	KeeperService_Annotate_FullMethodName    = "/roost.keeper.v1.KeeperService/Annotate"
 	KeeperService_Members_FullMethodName     = "/roost.keeper.v1.KeeperService/Members"
 	KeeperService_Memory_FullMethodName      = "/roost.keeper.v1.KeeperService/Memory"
@@ -62,6 +63,8 @@ type KeeperServiceClient interface {
 	Kill(ctx context.Context, in *KillRequest, opts ...grpc.CallOption) (*KillResponse, error)
 	// Forget removes the record of an ended instance.
 	Forget(ctx context.Context, in *ForgetRequest, opts ...grpc.CallOption) (*ForgetResponse, error)
+	// LimitLogs sets how much of an app's output is kept from now on.
+	LimitLogs(ctx context.Context, in *LimitLogsRequest, opts ...grpc.CallOption) (*LimitLogsResponse, error)
 	// Annotate adds to an instance's annotations.
 	Annotate(ctx context.Context, in *AnnotateRequest, opts ...grpc.CallOption) (*AnnotateResponse, error)
 	// Members lists the live processes of an instance.
@@ -174,6 +177,16 @@ func (c *keeperServiceClient) Forget(ctx context.Context, in *ForgetRequest, opt
 	return out, nil
 }
 
+func (c *keeperServiceClient) LimitLogs(ctx context.Context, in *LimitLogsRequest, opts ...grpc.CallOption) (*LimitLogsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LimitLogsResponse)
+	err := c.cc.Invoke(ctx, KeeperService_LimitLogs_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *keeperServiceClient) Annotate(ctx context.Context, in *AnnotateRequest, opts ...grpc.CallOption) (*AnnotateResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AnnotateResponse)
@@ -261,6 +274,8 @@ type KeeperServiceServer interface {
 	Kill(context.Context, *KillRequest) (*KillResponse, error)
 	// Forget removes the record of an ended instance.
 	Forget(context.Context, *ForgetRequest) (*ForgetResponse, error)
+	// LimitLogs sets how much of an app's output is kept from now on.
+	LimitLogs(context.Context, *LimitLogsRequest) (*LimitLogsResponse, error)
 	// Annotate adds to an instance's annotations.
 	Annotate(context.Context, *AnnotateRequest) (*AnnotateResponse, error)
 	// Members lists the live processes of an instance.
@@ -307,6 +322,9 @@ func (UnimplementedKeeperServiceServer) Kill(context.Context, *KillRequest) (*Ki
 }
 func (UnimplementedKeeperServiceServer) Forget(context.Context, *ForgetRequest) (*ForgetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Forget not implemented")
+}
+func (UnimplementedKeeperServiceServer) LimitLogs(context.Context, *LimitLogsRequest) (*LimitLogsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method LimitLogs not implemented")
 }
 func (UnimplementedKeeperServiceServer) Annotate(context.Context, *AnnotateRequest) (*AnnotateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Annotate not implemented")
@@ -484,6 +502,24 @@ func _KeeperService_Forget_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _KeeperService_LimitLogs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LimitLogsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(KeeperServiceServer).LimitLogs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: KeeperService_LimitLogs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(KeeperServiceServer).LimitLogs(ctx, req.(*LimitLogsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _KeeperService_Annotate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AnnotateRequest)
 	if err := dec(in); err != nil {
@@ -626,6 +662,10 @@ var KeeperService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Forget",
 			Handler:    _KeeperService_Forget_Handler,
+		},
+		{
+			MethodName: "LimitLogs",
+			Handler:    _KeeperService_LimitLogs_Handler,
 		},
 		{
 			MethodName: "Annotate",
