@@ -279,7 +279,7 @@ func TestBadInput_OutOfRange(t *testing.T) {
 		"listen: {port: 5000}": "recycle.overlap", "listen: {port: 5000}, recycle: {overlap: false}, instances: 2": "instances",
 		"ready: {http: {path: nowhere}}": "ready.http.path", "ready: {log: {pattern: '('}}": "ready.log.pattern", "routes: [{path: x}]": "routes[0].path",
 		"restart: {rapid_fails_per_minute: -1}": "restart.rapid_fails_per_minute", "limits: {nofile: -5}": "limits.nofile", "env: {'A=B': c}": "env",
-		"limits: {memory: 12Parsecs}": "", "start: {timeout: soon}": "", "preset: aspnetcore": "preset",
+		"limits: {memory: 12Parsecs}": "", "start: {timeout: soon}": "", "preset: iis": "preset",
 	}
 	for fault, field := range faults {
 		code, _, stderr := h.ctl("", "apply", h.manifest("apps:\n  web: {command: APP, "+fault+"}\n"))

@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -285,26 +287,30 @@ func TestLogs_NothingIsLostWhoeverDies(t *testing.T) {
 	t.Logf("%d lines", len(lines))
 }
 
-// stdoutSize is how much is on disk of what an app's only instance wrote.
+// stdoutSize is how much an app's instances have written that has been on disk,
+// though the oldest segments may be gone.
 func (h *host) stdoutSize(name string) int64 {
 	h.Helper()
-	var size int64
-	root := os.DirFS(h.dir + "/state/logs/" + name)
-	dirs, err := os.ReadDir(h.dir + "/state/logs/" + name)
+	segments, err := filepath.Glob(filepath.Join(h.dir, "state", "logs", name, "*", "stdout.*"))
 	if err != nil {
 		h.Fatal(err)
 	}
-	for _, d := range dirs {
-		f, err := root.Open(d.Name() + "/stdout.0")
+	ends := map[string]int64{} // by instance
+	for _, path := range segments {
+		first, err := strconv.ParseInt(strings.TrimPrefix(filepath.Base(path), "stdout."), 10, 64)
 		if err != nil {
-			h.Fatal(err)
+			continue // an index
 		}
-		st, err := f.Stat()
+		st, err := os.Stat(path)
 		if err != nil {
-			h.Fatal(err)
+			continue // deleted meanwhile
 		}
-		size += st.Size()
-		_ = f.Close()
+		dir := filepath.Dir(path)
+		ends[dir] = max(ends[dir], first+st.Size())
+	}
+	var size int64
+	for _, end := range ends {
+		size += end
 	}
 	return size
 }
