@@ -32,17 +32,17 @@ func newJournalled(tb testing.TB) *rig {
 func TestResume_GoesOnWhereTheLastKeeperEnded(t *testing.T) {
 	r := newJournalled(t).run()
 	r.end() // before anything was written
-	want := ""
+	var want strings.Builder
 	for i := range 5 {
 		out, err := fmt.Sprintf("out %d\n", i), fmt.Sprintf("err %d\n", i)
 		r.again()
 		r.write(i%2, out)
 		r.write(1-i%2, err)
 		r.end()
-		want += out + err
+		want.WriteString(out + err)
 	}
-	if got := r.read("out_20260708071011_77.log"); got != want || len(r.faults) > 0 {
-		t.Errorf("the copy is %q, want %q, faults %v", got, want, r.faults)
+	if got := r.read("out_20260708071011_77.log"); got != want.String() || len(r.faults) > 0 {
+		t.Errorf("the copy is %q, want %q, faults %v", got, want.String(), r.faults)
 	}
 }
 
