@@ -13,10 +13,18 @@ import (
 // Everything that may become of an app, in any order and at any moment, while
 // requests come: each of them gets the app's answer, or the page of one that is offline.
 func TestModule_StressOfEverything(t *testing.T) {
-	t.Parallel()
+	for name, overlap := range map[string]bool{"overlapped": true, "one at a time": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stress(t, overlap)
+		})
+	}
+}
+
+func stress(t *testing.T, overlap bool) {
 	h := newHost(t)
-	a := moduleApps["go"]
-	s, spec := h.moduleSite(a, "web")
+	s, spec := h.moduleSite(moduleApps["go"], "web")
+	spec.Recycle.Overlap = new(overlap)
 	spec.Restart = &roostv1.Restart{RapidFailsPerMinute: new(int32(100))}
 	h.apply(spec)
 	h.see("web", "/see/x", nil)
