@@ -13,17 +13,23 @@ import (
 // Everything that may become of an app, in any order and at any moment, while
 // requests come: each of them gets the app's answer, or the page of one that is offline.
 func TestModule_StressOfEverything(t *testing.T) {
-	for name, overlap := range map[string]bool{"overlapped": true, "one at a time": false} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			stress(t, overlap)
-		})
+	for name, a := range moduleApps {
+		for how, overlap := range map[string]bool{"overlapped": true, "one at a time": false} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				t.Parallel()
+				if name == "kestrel" {
+					kestrelBundle(t)
+				}
+				stress(t, a, overlap)
+			})
+		}
 	}
 }
 
-func stress(t *testing.T, overlap bool) {
+func stress(t *testing.T, a moduleApp, overlap bool) {
+	t.Helper()
 	h := newHost(t)
-	s, spec := h.moduleSite(moduleApps["go"], "web")
+	s, spec := h.moduleSite(a, "web")
 	spec.Recycle.Overlap = new(overlap)
 	spec.Restart = &roostv1.Restart{RapidFailsPerMinute: new(int32(100))}
 	h.apply(spec)
@@ -42,9 +48,11 @@ func stress(t *testing.T, overlap bool) {
 			}
 		},
 		"crash": func(int) {
-			for _, pid := range h.pids("web") {
-				_ = syscall.Kill(int(pid), syscall.SIGKILL) // it may have ended meanwhile
-				break
+			for _, i := range h.live("web") {
+				if i.Phase == roostv1.InstancePhase_INSTANCE_PHASE_READY { // of one that starts, the start fails
+					_ = syscall.Kill(int(i.Pid), syscall.SIGKILL) // it may have ended meanwhile
+					break
+				}
 			}
 		},
 		"daemon": func(int) {
