@@ -211,3 +211,10 @@ func TestFindFile(t *testing.T) {
 		t.Error("two files, and none is asked for")
 	}
 }
+
+func TestRead_ALinesEndInAnAttributeIsABlank(t *testing.T) {
+	spec, _ := imported(t, source(app("", "<environmentVariables>"+variable1("A", "Server=x;\r\n\tTimeout=5")+variable1("B", "1&#10;2")+"</environmentVariables>"), published()))
+	if env := spec.GetEnv(); env["A"] != "Server=x;  Timeout=5" || env["B"] != "1\n2" {
+		t.Errorf("env %q", env)
+	}
+}

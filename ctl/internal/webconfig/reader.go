@@ -66,6 +66,7 @@ func Read(src Source) (*Import, manifest.Faults) {
 	doc := newDocument(src.Name, text)
 	im := &Import{app: src.App, marks: r.marks, whole: place{doc, 0}}
 	if err != nil {
+		doc.hideMalformed(text, 0)
 		r.report(manifest.Error, place{doc, len(text)}, "", err.Error())
 		return im, r.faults
 	}

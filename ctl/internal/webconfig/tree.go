@@ -18,12 +18,8 @@ type document struct {
 	name  string
 	text  string
 	lines []int // offsets at which lines begin
-	// secrets are the parts, in their order, that no excerpt shows: faults go to
-	// the logs of deployments.
-	secrets []span
+	secrets
 }
-
-type span struct{ from, to int }
 
 func newDocument(name, text string) *document {
 	d := &document{name: name, text: text, lines: []int{0}}
@@ -32,6 +28,7 @@ func newDocument(name, text string) *document {
 			d.lines = append(d.lines, i+1)
 		}
 	}
+	d.hidePasswords(text)
 	return d
 }
 
@@ -44,34 +41,7 @@ func (d *document) position(at int) (line, column int, text string) {
 		end = d.lines[i+1] - 1
 	}
 	begin := d.lines[i]
-	return i + 1, utf8.RuneCountInString(d.text[begin:at]) + 1, strings.TrimSuffix(d.shown(begin, end), "\r")
-}
-
-// shown is a part of the text, with a star for each character of a secret.
-func (d *document) shown(from, to int) string {
-	next := sort.Search(len(d.secrets), func(i int) bool { return d.secrets[i].to > from })
-	var b strings.Builder
-	for i, c := range d.text[from:to] {
-		for next < len(d.secrets) && d.secrets[next].to <= from+i {
-			next++
-		}
-		if next < len(d.secrets) && from+i >= d.secrets[next].from {
-			c = '*'
-		}
-		b.WriteRune(c)
-	}
-	return b.String()
-}
-
-// isSecret reports an attribute that holds passwords in many a file.
-func (e *element) isSecret(name string) bool {
-	switch strings.ToLower(name) {
-	case "connectionstring", "password":
-		return true
-	case "value":
-		return e.name == "environmentVariable" || e.parent != nil && e.parent.name == "appSettings"
-	}
-	return false
+	return i + 1, utf8.RuneCountInString(d.text[begin:at]) + 1, strings.TrimSuffix(d.shown(d.text, begin, end), "\r")
 }
 
 // place is an offset in a document.
@@ -157,6 +127,7 @@ func parse(doc *document) (*element, error) {
 		case errors.Is(err, io.EOF):
 			return p.root, nil
 		case err != nil:
+			doc.hideMalformed(doc.text, at)
 			return nil, p.syntax(at, end, err)
 		}
 		if err := p.take(token, at, end); err != nil {
@@ -181,6 +152,9 @@ func (p *parser) syntax(at, end int, err error) error {
 	}
 	if !strings.Contains(message, " closed by ") && !strings.HasPrefix(message, "unexpected end element") {
 		at = end
+	}
+	if strings.HasPrefix(message, "invalid character entity") && p.doc.hides(end-1) { // its name is a part of the secret
+		message = "invalid character entity: an & that is meant is written &amp;"
 	}
 	if message == "unexpected EOF" && p.open != nil {
 		line, _, _ := p.doc.position(p.open.place.at)
@@ -228,25 +202,36 @@ func (p *parser) start(t xml.StartElement, at, end int) error {
 	}
 	p.open = e
 	places := attributePlaces(p.doc.text[at:min(end, len(p.doc.text))])
+	seen := make(map[xml.Name]bool, len(t.Attr))
 	for i, a := range t.Attr {
 		where := at
 		if i < len(places) {
+			from, to := at+places[i].value, at+places[i].to
 			where += places[i].from
+			a.Value = normalized(a.Value, p.doc.text[from:to])
 			if e.isSecret(a.Name.Local) {
-				p.doc.secrets = append(p.doc.secrets, span{at + places[i].value, at + places[i].to})
+				p.doc.hide(from, to)
 			}
 		}
 		if a.Name.Space == "xmlns" || a.Name.Space == "" && a.Name.Local == "xmlns" {
 			continue
 		}
-		for _, other := range e.attrs {
-			if other.name == a.Name.Local && other.prefix == a.Name.Space {
-				return &syntaxError{where, fmt.Errorf("not XML: <%s> has %s twice", e.name, a.Name.Local)}
-			}
+		if seen[a.Name] {
+			return &syntaxError{where, fmt.Errorf("not XML: <%s> has %s twice", e.name, a.Name.Local)}
 		}
+		seen[a.Name] = true
 		e.attrs = append(e.attrs, attribute{a.Name.Local, a.Name.Space, a.Value, place{p.doc, where}})
 	}
 	return nil
+}
+
+// normalized is an attribute's value as XML has it: a line's end or a tab that is
+// written into it is a blank, one that is meant is &#10;. The decoder leaves both.
+func normalized(value, raw string) string {
+	if strings.Contains(raw, "&#") { // nobody knows now which were written how
+		return value
+	}
+	return strings.NewReplacer("\n", " ", "\t", " ").Replace(value)
 }
 
 // attributePlace is where an attribute begins in its tag, and its value.

@@ -133,7 +133,7 @@ func (r *reader) environment() {
 		case v.name == "PATH":
 			v.value = r.searchPath(v)
 		case isWindowsPath(v.attr.value):
-			r.warn(v.attr.place, "%s=%s is a path of Windows: change it, or the app will look for it", v.name, v.attr.value)
+			r.warn(v.attr.place, "%s is a path of Windows: change it, or the app will look for it", v.name)
 		case windowsLogin.MatchString(v.attr.value):
 			r.warn(v.attr.place, "%s logs in as the Windows user of the app: here that needs a keytab, or a user and password (in env_files)", v.name)
 		case strings.EqualFold(v.name, "ASPNETCORE_URLS") && !strings.Contains(v.value, "${PORT}"):
