@@ -52,6 +52,10 @@ var lossCases = []struct{ name, loss, text, want string }{
 	{"another path's people", "windowsAuthentication", `<configuration><location path="in"><system.webServer>` + authenticationOf(`<windowsAuthentication enabled="true"/>`) + `</system.webServer></location><system.webServer>` + plainApp + `</system.webServer></configuration>`, "<windowsAuthentication> of in is on"},
 	{"a transform", "xdt", `<configuration xmlns:xdt="http://schemas.microsoft.com/XML-Document-Transform"><system.webServer><aspNetCore processPath="dotnet" arguments="App.dll" xdt:Transform="Replace"/></system.webServer></configuration>`, "xdt:Transform: this is a transform"},
 	{"a source outside", "configSource", wrapped(`<rewrite configSource="..\rules.config"/>` + plainApp), "only a file in this folder can be one"},
+	{"a token in sslFlags", "tokens", wrapped(`<security><access sslFlags="#{SslFlags}#"/></security>` + plainApp), "sslFlags holds #{SslFlags}#"},
+	{"a token in a switch", "tokens", wrapped(authenticationOf(`<anonymousAuthentication enabled="#{Anonymous}"/>`) + plainApp), "enabled holds #{Anonymous}"},
+	{"an encrypted part of another path", "encrypted", `<configuration><location path="in"><system.webServer><security><ipSecurity configProtectionProvider="x">` + encryptedData + `</ipSecurity></security></system.webServer></location><system.webServer>` + plainApp + `</system.webServer></configuration>`, "<ipSecurity> is encrypted"},
+	{"a deep source that is gone", "configSource", wrapped(authenticationOf(`<windowsAuthentication configSource="windows.config"/>`) + plainApp), "it cannot be read"},
 	{"a source that is gone", "configSource", wrapped(`<rewrite><rules configSource="rules.config"/></rewrite>` + plainApp), "it cannot be read"},
 }
 
@@ -227,5 +231,34 @@ func TestCheckLosses(t *testing.T) {
 	}
 	if err := CheckLosses([]string{""}); err == nil {
 		t.Error("an empty name is a loss")
+	}
+}
+
+func TestRead_WhatASourceHoldsCountsAtAnyDepth(t *testing.T) {
+	files := published()
+	files["windows.config"] = folderOf("", `<windowsAuthentication enabled="true"/>`)[""]
+	files["ip.config"] = folderOf("", `<ipSecurity allowUnlisted="false"/>`)[""]
+	text := `<configuration><location path="in"><system.webServer><security><ipSecurity configSource="ip.config"/></security></system.webServer></location><system.webServer>` +
+		authenticationOf(`<windowsAuthentication configSource="windows.config"/>`) + plainApp + `</system.webServer></configuration>`
+	faults := refused(t, source(text, files))
+	wantFault(t, faults, manifest.Error, "<windowsAuthentication> is on")
+	wantFault(t, faults, manifest.Error, "<ipSecurity> of in lets only some addresses in")
+}
+
+func TestRead_SourcesDoNotGoRound(t *testing.T) {
+	files := published()
+	files["ring.config"] = folderOf("", `<rewrite><rewrite configSource="ring.config"/></rewrite>`)[""]
+	faults := refused(t, source(wrapped(`<rewrite configSource="ring.config"/>`+plainApp), files))
+	wantFault(t, faults, manifest.Error, "configSource in a file that is one")
+}
+
+func TestRead_SecurityThatNobodyCanTellIsRefused(t *testing.T) {
+	for section, want := range map[string]string{
+		`<access sslFlags="104"/>`:                                            `sslFlags "104" has "104", which is none of None, Ssl`,
+		`<access sslFlags="Ssl, SslRequireCerts"/>`:                           `"SslRequireCerts", which is none of`,
+		`<ipSecurity allowUnlisted="no"/>`:                                    `allowUnlisted "no" is neither true nor false`,
+		`<authentication><basicAuthentication enabled="1"/></authentication>`: `enabled "1" is neither true nor false`,
+	} {
+		wantFault(t, refused(t, source(wrapped("<security>"+section+"</security>"+plainApp), published(), losses...)), manifest.Error, want)
 	}
 }

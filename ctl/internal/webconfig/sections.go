@@ -32,7 +32,7 @@ func (r *reader) findTransforms(root *element) {
 func (r *reader) collect(root *element) []*element {
 	var sections []*element
 	for _, e := range root.children {
-		e = r.external(e)
+		e = r.external(e, false)
 		switch {
 		case e == nil:
 		case e.name == "location" && isWholeApp(e.value("path")):
@@ -40,11 +40,7 @@ func (r *reader) collect(root *element) []*element {
 		case e.name == "location":
 			r.otherLocation(e)
 		case e.name == "system.webServer":
-			for _, s := range e.children {
-				if s = r.external(s); s != nil {
-					sections = append(sections, s)
-				}
-			}
+			sections = append(sections, e.children...)
 		default:
 			r.foreign(e)
 		}
@@ -58,23 +54,29 @@ func isWholeApp(location string) bool {
 }
 
 // external replaces a section by what its configSource holds, and takes out what
-// only the old machine can decrypt.
-func (r *reader) external(e *element) *element {
+// only the old machine can decrypt, wherever below it that is. What is read from
+// such a source has no source of its own, or they could go round.
+func (r *reader) external(e *element, fromSource bool) *element {
 	if r.encrypted(e) {
 		return nil
 	}
-	source := e.attr("configSource")
-	if source == nil {
-		for i, c := range e.children {
-			if c.attr("configSource") == nil && c.attr("configProtectionProvider") == nil {
-				continue
-			}
-			if e.children[i] = r.external(c); e.children[i] == nil {
-				e.children[i] = &element{name: "", place: c.place, parent: e}
-			}
+	if source := e.attr("configSource"); source != nil {
+		return r.fromSource(e, source, fromSource)
+	}
+	kept := e.children[:0]
+	for _, c := range e.children {
+		if c = r.external(c, fromSource); c != nil {
+			kept = append(kept, c)
 		}
-		e.children = slices.DeleteFunc(e.children, func(c *element) bool { return c.name == "" })
-		return e
+	}
+	e.children = kept
+	return e
+}
+
+func (r *reader) fromSource(e *element, source *attribute, nested bool) *element {
+	if nested {
+		r.loss(lossSource, source.place, "", "configSource in a file that is one: put the section into the web.config")
+		return nil
 	}
 	root, message := r.readSource(source.value)
 	if message == "" && root.name != e.name {
@@ -84,12 +86,8 @@ func (r *reader) external(e *element) *element {
 		r.loss(lossSource, source.place, "", "configSource %q of <%s>: %s: put the section into this file", source.value, e.name, message)
 		return nil
 	}
-	if a := root.attr("configSource"); a != nil {
-		r.loss(lossSource, a.place, "", "configSource in a file that is one: put the section into the web.config")
-		return nil
-	}
 	root.parent = e.parent
-	return r.external(root)
+	return r.external(root, true)
 }
 
 // readSource reads the file of a configSource, which lies in the app's folder.

@@ -21,6 +21,7 @@ var authentications = map[string]string{
 // security reads <security>, of the whole app or of a path. It reports the losses
 // under their own names, and returns what else is set.
 func (r *reader) security(s *element, path string, whole bool) (rest []string) {
+	r.securityValues(s)
 	for _, e := range s.children {
 		switch e.name {
 		case "authentication":
@@ -52,8 +53,31 @@ func (r *reader) security(s *element, path string, whole bool) (rest []string) {
 	return rest
 }
 
+// switches are the attributes of <security> that are true or false and open or
+// close the site.
+var switches = []string{"enabled", "allowed", "allowUnlisted"}
+
+// securityValues refuses what cannot be told to be open or closed: a token that
+// nobody replaced, and what is neither true nor false.
+func (r *reader) securityValues(s *element) {
+	s.walk(func(e *element) bool {
+		if e.name == "requestLimits" { // read by itself
+			return false
+		}
+		for i := range e.attrs {
+			a := &e.attrs[i]
+			if slices.Contains(switches, a.name) {
+				r.boolean(a, "")
+			} else {
+				r.token(a, "")
+			}
+		}
+		return true
+	})
+}
+
 // isTrue reads a boolean as IIS does, in any case; what is none of it is a fault
-// elsewhere, and here as if it were on.
+// elsewhere (securityValues), and here as if it were on.
 func isTrue(e *element, name string, absent bool) bool {
 	a := e.attr(name)
 	if a == nil {
@@ -120,6 +144,8 @@ func (r *reader) authorization(s *element, path string) {
 	}
 }
 
+var sslFlags = []string{"None", "Ssl", "SslNegotiateCert", "SslRequireCert", "SslMapCert", "Ssl128"}
+
 // access reads which connections are served.
 func (r *reader) access(s *element, path string, whole bool) {
 	a := s.attr("sslFlags")
@@ -127,6 +153,11 @@ func (r *reader) access(s *element, path string, whole bool) {
 		return
 	}
 	flags := strings.FieldsFunc(a.value, func(c rune) bool { return c == ',' || c == ' ' || c == '|' })
+	for _, f := range flags {
+		if !slices.ContainsFunc(sslFlags, func(known string) bool { return strings.EqualFold(f, known) }) && unreplaced(a.value) == "" {
+			r.error(a.place, "", "sslFlags %q has %q, which is none of %s: write the names", a.value, f, strings.Join(sslFlags, ", "))
+		}
+	}
 	has := func(name string) bool {
 		return slices.ContainsFunc(flags, func(f string) bool { return strings.EqualFold(f, name) })
 	}
