@@ -62,7 +62,11 @@ func (s *Supervisor) finishRemoval(ctx context.Context, c *controller, rollouts 
 		s.mu.Lock()
 		delete(s.controllers, c.name)
 		s.mu.Unlock()
-		c.post(removed{})
+		// Whoever applies the app anew publishes it after this one has taken it out.
+		last := removed{make(chan struct{})}
+		if c.post(last) {
+			<-last.done
+		}
 		return struct{}{}, nil
 	})
 }
@@ -90,9 +94,10 @@ func (s *Supervisor) farewell(rollouts []string) {
 }
 
 // removed is the last event of a controller: its app is forgotten.
-type removed struct{}
+type removed struct{ done chan struct{} }
 
-func (removed) on(c *controller) {
+func (e removed) on(c *controller) {
 	c.cfg.Publisher.Remove(c.name)
 	c.cancel()
+	close(e.done)
 }

@@ -24,6 +24,7 @@ type fakeProxies struct {
 	busy     bool
 	synced   bool
 	https    int
+	removal  time.Duration // how long it takes to forget an app
 	changed  chan struct{}
 }
 
@@ -59,7 +60,10 @@ func (f *fakeProxies) HTTPSPort() int {
 	return f.https
 }
 
-func (f *fakeProxies) Remove(name string) { f.update(func() { delete(f.sets, name) }) }
+func (f *fakeProxies) Remove(name string) {
+	time.Sleep(f.removal)
+	f.update(func() { delete(f.sets, name) })
+}
 
 func (f *fakeProxies) Current(name string) (app.EndpointSet, bool) {
 	f.mu.Lock()
