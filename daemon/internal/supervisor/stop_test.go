@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -234,6 +235,22 @@ func TestDelete_DrainsForgetsAndCanBeAppliedAgainMeanwhile(t *testing.T) {
 	})
 }
 
+func TestDelete_ThatEndsAsTheAppIsAppliedAgainLeavesItsSet(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.proxies.removal = time.Second
+		r.up(spec("web"))
+		if _, err := r.Delete(ctx, "web", "", ""); err != nil {
+			t.Fatal(err)
+		}
+		r.until("the last process is gone", func() bool { return len(r.host.alive()) == 0 })
+		r.apply(spec("web", version("2")))
+		r.pass(2 * time.Second)
+		if _, ok := r.proxies.Current("web"); !ok {
+			t.Fatal("the removal of the app that was took the new one's set from the proxies")
+		}
+	})
+}
+
 func TestDelete_OfManyAppsCanBeWatchedAfterwards(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		var specs []app.Spec
@@ -338,6 +355,24 @@ func TestStopAll_KillsAndNamesWhatLingers(t *testing.T) {
 		if err != nil || n != 1 || !slices.Equal(lingering, []string{"a"}) {
 			t.Fatalf("%d stopped, %v linger, %v", n, lingering, err)
 		}
+	})
+}
+
+func TestStopAll_KillsWhatDidNotStartAndEndsSlowly(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.host.behave(script{boot: 100 * time.Millisecond, unfit: errors.New("it listens elsewhere"), stop: -1})
+		r.apply(spec("web", func(s *app.Spec) { s.Stop.Timeout = new(10 * time.Minute) }))
+		if _, f := r.activate("web"); f == nil {
+			t.Fatal("an app that is unfit has started")
+		}
+		r.wantAlive(1)
+		limit, cancel := testContext(time.Second)
+		defer cancel()
+		_, lingering, err := r.StopAll(limit)
+		if err != nil || len(lingering) > 0 {
+			t.Fatalf("%v lingers: %v", lingering, err)
+		}
+		r.wantAlive(0)
 	})
 }
 

@@ -144,10 +144,11 @@ type killAll struct{}
 
 func (killAll) on(c *controller) {
 	for _, m := range c.members {
+		now := c.stopOrder(m) // one that did not start ends itself, in its own time
 		if m.order.stop != nil {
-			now := *m.order.stop
-			now.kill = true
-			m.stop(&now)
+			now = new(*m.order.stop)
 		}
+		now.kill = true
+		m.stop(now)
 	}
 }
