@@ -117,12 +117,12 @@ func (s *Supervisor) checkSpecs(req ApplyRequest) ([]candidate, []app.Violation)
 		seen[spec.Name] = true
 		if spec.Dir != "" && !slices.ContainsFunc(found, func(v app.Violation) bool { return v.Field == "dir" }) {
 			var err error
-			if c.dir, err = s.cfg.Launcher.ResolveDir(spec.Dir); err != nil {
+			if c.dir, err = s.resolveDir(spec.Dir); err != nil {
 				found = append(found, app.Violation{Field: "dir", Message: err.Error()})
 			}
 		}
 		if len(found) == 0 {
-			found, c.warnings = s.cfg.Launcher.Check(c.Spec)
+			found, c.warnings = s.checkOnHost(c.Spec)
 		}
 		faults = append(faults, prefixed(spec.Name, found)...)
 		specs = append(specs, c)

@@ -15,6 +15,7 @@ type fakeFolders struct {
 	watched map[string]app.Folder
 	states  map[string]app.FolderState // by app, but for the page
 	changes chan app.FolderChange
+	dead    chan struct{} // while it is not nil, nothing answers before it is closed
 }
 
 func newFolders() *fakeFolders {
@@ -25,6 +26,9 @@ func newFolders() *fakeFolders {
 }
 
 func (f *fakeFolders) Look(dir string) *app.OfflinePage {
+	if f.dead != nil {
+		<-f.dead
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.pages[dir]

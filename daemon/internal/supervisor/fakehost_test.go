@@ -43,6 +43,7 @@ type fakeHost struct {
 	checked    app.Launch // last
 	parallel   int        // most starts at once
 	starting   int
+	dead       chan struct{} // while it is not nil, no folder answers before it is closed
 }
 
 func newHost() *fakeHost {
@@ -131,6 +132,9 @@ func (h *fakeHost) LimitLogs(_ context.Context, name string, l app.Logs) error {
 }
 
 func (h *fakeHost) ResolveDir(dir string) (string, error) {
+	if h.dead != nil {
+		<-h.dead
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	to, ok := h.dirs[dir]
@@ -150,6 +154,9 @@ func (h *fakeHost) link(dir, to string) {
 }
 
 func (h *fakeHost) Check(s app.Spec) (faults, warnings []app.Violation) {
+	if h.dead != nil {
+		<-h.dead
+	}
 	if s.Command[0] == "missing" {
 		warnings = append(warnings, app.Violation{Field: "command", Message: "missing is not in PATH"})
 	}

@@ -24,7 +24,7 @@ func (s *Supervisor) watchFolder(e *entry) bool {
 	e.folder = app.FolderState{Page: was, Polled: e.folder.Polled}
 	e.look++
 	if want.Dir != e.watched.Dir {
-		e.folder.Page = s.cfg.Watcher.Look(want.Dir)
+		e.folder.Page = s.lookAt(want.Dir)
 	}
 	e.watched = want
 	s.cfg.Watcher.Watch(e.Name, want)
@@ -37,7 +37,7 @@ func (s *Supervisor) pageIn(e *entry, dir string) *app.OfflinePage {
 	if e != nil && !e.removed && e.watched.Dir == dir {
 		return e.folder.Page
 	}
-	return s.cfg.Watcher.Look(dir)
+	return s.lookAt(dir)
 }
 
 // folderChanged takes over what the folder of an app shows now.

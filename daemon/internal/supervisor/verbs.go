@@ -75,7 +75,7 @@ func (s *Supervisor) Recycle(ctx context.Context, name, actor string) (app.App, 
 			return edit{}, err
 		}
 		desired := desiredOf(e.Stored)
-		dir, err := s.cfg.Launcher.ResolveDir(desired.Spec.Dir)
+		dir, err := s.resolveDir(desired.Spec.Dir)
 		if err != nil {
 			return edit{}, &app.Fault{
 				Kind: app.WrongState, Reason: app.ReasonInvalidSpec, App: name,
