@@ -165,14 +165,33 @@ type probeAgain struct {
 	kind, detail string
 }
 
+// failureEvery is how often failed requests of one instance are told: one that
+// listens and fails every request would fill the event log with nothing else.
+const failureEvery = 10 * time.Second
+
 func (e probeAgain) on(c *controller) {
 	m := c.member(e.id)
-	if m == nil || m.Phase != app.PhaseReady || m.answered != m.order.check {
+	if m == nil || m.Phase != app.PhaseReady {
+		return
+	}
+	m.failing.untold++
+	if m.answered != m.order.check {
 		return
 	}
 	m.check()
-	c.cfg.Recorder.Record(app.Event{
-		ID: app.EventEndpointFailure, App: c.name, Instance: m.ID, Severity: app.Warning,
-		Message: "a request failed at the instance: " + e.kind, Attributes: map[string]string{"detail": e.detail},
-	})
+	if now := time.Now(); m.failing.told.IsZero() || now.Sub(m.failing.told) >= failureEvery {
+		a := m.attributes()
+		a["detail"], a["reports"] = e.detail, number(int64(m.failing.untold))
+		c.cfg.Recorder.Record(app.Event{
+			ID: app.EventEndpointFailure, App: c.name, Instance: m.ID, Severity: app.Warning,
+			Message: "a request failed at the instance: " + e.kind, Attributes: a,
+		})
+		m.failing = failing{told: now}
+	}
+}
+
+// failing is what proxies report of requests that an instance fails.
+type failing struct {
+	told   time.Time // when that was last an event
+	untold int       // reports since then
 }

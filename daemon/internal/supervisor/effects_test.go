@@ -94,6 +94,29 @@ func TestFailure_ManyReportsAreOneProbe(t *testing.T) {
 	})
 }
 
+func TestFailure_OfEveryRequestDoesNotFillTheEventLog(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web"))
+		id := r.wantAlive(1)[0].launch.ID
+		for range 1000 {
+			r.Failure("web", id, "reset", "connection reset")
+			r.pass(20 * time.Millisecond)
+		}
+		if n := r.recorder.count(app.EventEndpointFailure); n != 2 {
+			t.Fatalf("%d events of 20 seconds", n)
+		}
+		if got := r.recorder.last(app.EventEndpointFailure).Attributes["reports"]; got != "500" {
+			t.Errorf("the event stands for %s reports, want 500", got)
+		}
+		if got := r.recorder.last(app.EventEndpointFailure).Attributes["generation"]; got != "1" {
+			t.Errorf("the event names generation %q, as every one of an instance does", got)
+		}
+		if r.host.checks != 1000 {
+			t.Errorf("%d probes of 1000 failures", r.host.checks)
+		}
+	})
+}
+
 func TestCrash_DuringAProbeIsSeenAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.host.behave(script{probe: time.Minute})

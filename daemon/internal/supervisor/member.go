@@ -27,6 +27,7 @@ type member struct {
 	published    bool          // it has been in the set
 	secondPort   bool          // it was started because a stranger had another one's port
 	health       checkup
+	failing      failing
 	due          string // why it is to be replaced; "": it is not
 	unannounced  bool   // that it is ready: those who wait for it learn it first
 	shown        app.Instance

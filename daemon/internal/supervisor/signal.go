@@ -35,7 +35,7 @@ func (s *Supervisor) Signal(ctx context.Context, name string, id app.InstanceID,
 		reached = append(reached, t.id)
 		s.cfg.Recorder.Record(app.Event{
 			ID: app.EventInstanceSignalled, App: name, Instance: t.id, Actor: actor, Severity: app.Info,
-			Message: "sent " + app.SignalName(sig),
+			Message: "sent " + app.SignalName(sig), Attributes: t.attributes,
 		})
 	}
 	return reached, nil
@@ -43,8 +43,9 @@ func (s *Supervisor) Signal(ctx context.Context, name string, id app.InstanceID,
 
 // target is a process to signal.
 type target struct {
-	id      app.InstanceID
-	process app.Process
+	id         app.InstanceID
+	process    app.Process
+	attributes map[string]string // of an event
 }
 
 // processes asks for an app's processes, or for one of them.
@@ -57,7 +58,7 @@ func (e processes) on(c *controller) {
 	var list []target
 	for _, m := range c.members {
 		if m.process != nil && (e.id == "" || e.id == m.ID) {
-			list = append(list, target{m.ID, m.process})
+			list = append(list, target{m.ID, m.process, m.attributes()})
 		}
 	}
 	e.reply <- list
