@@ -15,9 +15,6 @@ func (c *controller) lookForIdleness(now time.Time) {
 		c.idleAt = time.Time{}
 		return
 	}
-	if c.idleAt.IsZero() {
-		c.idleAt = now.Add(after)
-	}
 	if now.Before(c.idleAt) {
 		return
 	}

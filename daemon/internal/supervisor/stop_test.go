@@ -151,6 +151,19 @@ func TestIdle_StopsAfterSoLongWithoutARequest(t *testing.T) {
 	})
 }
 
+func TestIdle_ARecycleThatFailsAgainAndAgainIsNoUse(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", idleAfter(5*time.Minute)))
+		id := r.wantAlive(1)[0].launch.ID
+		r.host.behave(script{boot: -1, exitAfter: time.Second, code: 1})
+		r.postTo("web", dueNow{id})
+		r.pass(4 * time.Minute)
+		r.wantState("web", app.StateRunning)
+		r.pass(4 * time.Minute)
+		r.wantState("web", app.StateIdle)
+	})
+}
+
 func TestIdle_ARequestDuringTheDrainStartsANewInstance(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.up(spec("web", idleAfter(time.Minute)))
@@ -283,6 +296,9 @@ func TestSignal_ReachesTheLeaders(t *testing.T) {
 		ids, err := r.Signal(ctx, "web", "", 1, "")
 		if err != nil || len(ids) != 2 || r.recorder.count(app.EventInstanceSignalled) != 2 {
 			t.Fatalf("%v, %v", ids, err)
+		}
+		if got := r.recorder.last(app.EventInstanceSignalled).Attributes["generation"]; got != "1" {
+			t.Errorf("the event names generation %q, as every one of an instance does", got)
 		}
 		if got, err := r.Signal(ctx, "web", ids[0], 1, ""); err != nil || len(got) != 1 {
 			t.Fatalf("%v, %v", got, err)
