@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -183,6 +184,8 @@ func (f *fixture) wait(c <-chan struct{}) {
 	}
 }
 
+// ids are used once, in this process and, with its number, on this machine: who
+// looks for an instance's processes goes by it.
 var ids int
 
 // spec is for this test's binary as the app of a name.
@@ -194,7 +197,7 @@ func (f *fixture) spec(name string) app.Launch {
 	}
 	ids++
 	return app.Launch{
-		ID: app.InstanceID(fmt.Sprintf("instance%08d", ids)), Generation: 3, Dir: "/", Port: 20001, Token: "secret-token",
+		ID: app.InstanceID(fmt.Sprintf("t%dx%08d", os.Getpid(), ids)), Generation: 3, Dir: "/", Port: 20001, Token: "secret-token",
 		Spec: app.Spec{
 			Name: "web", Command: []string{self}, Dir: "/", Umask: "022",
 			Env:    map[string]string{keepertest.Variable: name},
@@ -215,11 +218,22 @@ func (f *fixture) launch(l app.Launch) *Process {
 
 func (f *fixture) output(p *Process, stream string) string {
 	f.tb.Helper()
-	data, err := os.ReadFile(filepath.Join(f.keeper.LogDir, "web", string(p.id), stream+".0"))
+	list, err := instanceSegments(f.keeper.LogDir, "web", string(p.id))
 	if err != nil {
 		f.tb.Fatal(err)
 	}
-	return string(data)
+	slices.SortFunc(list, func(a, b segment) int { return startOf(a.path) - startOf(b.path) })
+	var text strings.Builder
+	for _, s := range list {
+		if strings.HasPrefix(filepath.Base(s.path), stream+".") {
+			data, err := os.ReadFile(s.path)
+			if err != nil && !os.IsNotExist(err) { // the oldest may just be deleted
+				f.tb.Fatal(err)
+			}
+			text.Write(data)
+		}
+	}
+	return text.String()
 }
 
 // pids reads what an app of keepertest that starts others has written.

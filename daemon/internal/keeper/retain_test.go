@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,22 +18,16 @@ func limited(size int64, files int) app.Logs { return app.Logs{MaxSize: size, Ma
 // onDisk lists the segments of an app's stdout, and what they hold in order.
 func (f *fixture) onDisk(p *Process) (names []string, content string) {
 	f.tb.Helper()
-	dir := filepath.Join(f.keeper.LogDir, "web", string(p.id))
 	list, err := instanceSegments(f.keeper.LogDir, "web", string(p.id))
 	if err != nil {
 		f.tb.Fatal(err)
 	}
-	slices.SortFunc(list, func(a, b segment) int { return startOf(a.path) - startOf(b.path) })
 	for _, s := range list {
 		if name := filepath.Base(s.path); strings.HasPrefix(name, "stdout.") {
-			data, err := os.ReadFile(filepath.Join(dir, name))
-			if err != nil {
-				f.tb.Fatal(err)
-			}
-			names, content = append(names, name), content+string(data)
+			names = append(names, name)
 		}
 	}
-	return names, content
+	return names, f.output(p, "stdout")
 }
 
 func startOf(path string) int {

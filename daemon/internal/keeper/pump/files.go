@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -39,20 +40,40 @@ func SegmentStart(name, stream string) (start int64, ok bool) {
 // Holding is where the segment begins that has the stream's byte at offset, or will
 // have it. fs.ErrNotExist where that was deleted, or never was.
 func (f Files) Holding(offset int64) (start int64, err error) {
-	entries, err := os.ReadDir(f.Dir)
+	starts, err := f.starts()
 	if err != nil {
 		return 0, err
 	}
-	start = -1
-	for _, e := range entries {
-		if at, ok := SegmentStart(e.Name(), f.Stream); ok && at <= offset {
-			start = max(start, at)
-		}
-	}
-	if start < 0 {
+	i, found := slices.BinarySearch(starts, offset)
+	switch {
+	case found:
+		return offset, nil
+	case i == 0:
 		return 0, &os.PathError{Op: "find segment of", Path: f.Segment(offset), Err: fs.ErrNotExist}
 	}
-	return start, nil
+	return starts[i-1], nil
+}
+
+// Oldest is where the oldest segment begins that is left; false where none is.
+func (f Files) Oldest() (start int64, ok bool) {
+	starts, err := f.starts()
+	if err != nil || len(starts) == 0 {
+		return 0, false
+	}
+	return starts[0], true
+}
+
+// starts lists where the stream's segments begin, ascending.
+func (f Files) starts() ([]int64, error) {
+	entries, err := os.ReadDir(f.Dir)
+	var list []int64
+	for _, e := range entries {
+		if at, ok := SegmentStart(e.Name(), f.Stream); ok {
+			list = append(list, at)
+		}
+	}
+	slices.Sort(list)
+	return list, err
 }
 
 // open opens a file to write to it wherever its end is, and makes it first.

@@ -250,6 +250,9 @@ func (c *Copy) step(p piece) (int, error) {
 	case n > 0:
 	case errors.Is(err, io.EOF) || errors.Is(err, fs.ErrNotExist):
 		// It was deleted, or cut, before it was copied, and will not come again.
+		if oldest, ok := s.files.Oldest(); ok && oldest > s.pos {
+			end = min(end, oldest)
+		}
 		c.told(fmt.Errorf("%d bytes of %s were gone before they were copied", end-s.pos, s.files.Stream))
 		return int(end - s.pos), nil
 	default:
