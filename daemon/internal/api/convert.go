@@ -26,10 +26,10 @@ func appTo(a app.App, showEnv bool) *roostv1.App {
 		p.Etag = app.Etag(desired.Number, desired.Spec)
 	}
 	if serving, ok := generationOf(a.Stored, a.Serving); ok {
-		p.ResolvedDir = serving.ResolvedDir
+		p.ResolvedDir = valid(serving.ResolvedDir)
 	}
 	for _, c := range a.Conditions {
-		p.Conditions = append(p.Conditions, &roostv1.Condition{Type: c.Type, Message: c.Message, Time: timeTo(c.Time)})
+		p.Conditions = append(p.Conditions, &roostv1.Condition{Type: c.Type, Message: valid(c.Message), Time: timeTo(c.Time)})
 	}
 	if a.Rollout != nil {
 		p.Rollout = rolloutTo(*a.Rollout)
@@ -41,13 +41,13 @@ func rolloutTo(r app.Rollout) *roostv1.Rollout {
 	return &roostv1.Rollout{
 		Id: r.ID, App: r.App, Generation: r.Generation, Phase: rolloutPhases[r.Phase],
 		Desired: int32(r.Desired), Updated: int32(r.Updated), Draining: int32(r.Draining),
-		Message: r.Message, Output: r.Output, StartTime: timeTo(r.Start), EndTime: timeTo(r.End),
+		Message: valid(r.Message), Output: valid(r.Output), StartTime: timeTo(r.Start), EndTime: timeTo(r.End),
 	}
 }
 
 func generationTo(g app.Generation, desired, serving int64, showEnv bool) *roostv1.Generation {
 	return &roostv1.Generation{
-		Number: g.Number, Spec: specTo(g.Spec, showEnv), ResolvedDir: g.ResolvedDir, Time: timeTo(g.Time),
+		Number: g.Number, Spec: specTo(g.Spec, showEnv), ResolvedDir: valid(g.ResolvedDir), Time: timeTo(g.Time),
 		Actor: g.Actor, Desired: g.Number == desired, Serving: g.Number == serving, Outcome: rolloutPhases[g.Outcome],
 	}
 }
@@ -56,7 +56,7 @@ func instanceTo(i app.Instance, inFlight int) *roostv1.Instance {
 	return &roostv1.Instance{
 		Id: string(i.ID), App: i.App, Generation: i.Generation, Phase: instancePhases[i.Phase],
 		Pid: int32(i.PID), Address: i.Address, StartTime: timeTo(i.StartTime), ReadyTime: timeTo(i.ReadyTime),
-		Exit: exitTo(i.Exit), Reason: i.Reason, OutputTail: i.OutputTail, InFlight: int32(inFlight),
+		Exit: exitTo(i.Exit), Reason: valid(i.Reason), OutputTail: valid(i.OutputTail), InFlight: int32(inFlight),
 	}
 }
 
@@ -108,7 +108,7 @@ func setTo(s app.EndpointSet) *roostv1.EndpointSet {
 func warningsTo(list []app.Violation) []*roostv1.FieldWarning {
 	var warnings []*roostv1.FieldWarning
 	for _, v := range list {
-		warnings = append(warnings, &roostv1.FieldWarning{Field: v.Field, Message: v.Message})
+		warnings = append(warnings, &roostv1.FieldWarning{Field: v.Field, Message: valid(v.Message)})
 	}
 	return warnings
 }

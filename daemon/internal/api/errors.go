@@ -87,13 +87,13 @@ func faultTo(f *app.Fault, r *refusal) *status.Status {
 		delay := max(0, time.Until(f.RetryTime))
 		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(delay)})
 	}
-	return with(status.New(codeOf[f.Kind], f.Error()), details...)
+	return with(status.New(codeOf[f.Kind], valid(f.Error())), details...)
 }
 
 func badRequest(list []app.Violation) *errdetails.BadRequest {
 	b := &errdetails.BadRequest{}
 	for _, v := range list {
-		b.FieldViolations = append(b.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: v.Field, Description: v.Message})
+		b.FieldViolations = append(b.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: v.Field, Description: valid(v.Message)})
 	}
 	return b
 }
@@ -107,12 +107,12 @@ func precondition(f *app.Fault) *errdetails.PreconditionFailure {
 	p := &errdetails.PreconditionFailure{}
 	for _, v := range f.Violations {
 		p.Violations = append(p.Violations, &errdetails.PreconditionFailure_Violation{
-			Type: string(f.Reason), Subject: v.Field, Description: v.Message,
+			Type: string(f.Reason), Subject: v.Field, Description: valid(v.Message),
 		})
 	}
 	if len(p.Violations) == 0 {
 		p.Violations = []*errdetails.PreconditionFailure_Violation{{
-			Type: string(f.Reason), Subject: f.App, Description: f.Error(),
+			Type: string(f.Reason), Subject: f.App, Description: valid(f.Error()),
 		}}
 	}
 	return p

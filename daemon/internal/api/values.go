@@ -3,7 +3,9 @@ package api
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -55,6 +57,11 @@ func timeFrom(p *timestamppb.Timestamp) time.Time {
 	}
 	return p.AsTime()
 }
+
+// valid makes a text one that a message may hold. The names of files and of others'
+// programs, and what an app answers a probe, may be no UTF-8: one such text, shown of
+// one app, would fail the whole answer to everybody.
+func valid(s string) string { return strings.ToValidUTF8(s, string(utf8.RuneError)) }
 
 func valueOr[T any](p *T, otherwise T) T {
 	if p == nil {

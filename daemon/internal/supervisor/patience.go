@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/roostd/roost/daemon/internal/app"
 )
@@ -50,6 +51,9 @@ func (s *Supervisor) resolveDir(dir string) (string, error) {
 	})
 	if !ok {
 		return "", fmt.Errorf("dir %s: its file system does not answer: see whether what it is mounted from is up", dir)
+	}
+	if r.err == nil && !utf8.ValidString(r.dir) {
+		return "", fmt.Errorf("dir %s leads to %q, whose name is no UTF-8: rename it", dir, r.dir)
 	}
 	return r.dir, r.err
 }

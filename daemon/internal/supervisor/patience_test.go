@@ -41,3 +41,13 @@ func TestDeadMount_DoesNotKeepADaemonFromItsStart(t *testing.T) {
 		r.wantState("web", app.StateOffline)
 	})
 }
+
+func TestApply_RefusesAFolderWhoseNameCannotBeKept(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.host.link("/srv/web", "/srv/caf\xe9")
+		_, err := r.Apply(ctx, ApplyRequest{Specs: []app.Spec{spec("web")}})
+		if app.KindOf(err) != app.Invalid || !strings.Contains(err.Error(), `caf\xe9`) {
+			t.Errorf("a folder whose name is no UTF-8: %v", err)
+		}
+	})
+}
