@@ -54,6 +54,10 @@ serving, and apply exits 1.`,
 	f.StringVar(&o.imported.path, "path", "", "path that it is reached under (default: /)")
 	f.StringSliceVar(&o.imported.acceptLoss, "accept-loss", nil, "what of a web.config may be dropped though it weakens the site: names, with commas")
 	f.StringVar(&o.baseDir, "base-dir", "", "folder that relative paths start from (default: the manifest's own)")
+	p.complete(c, "accept-loss", lossNames)
+	for _, flag := range []string{"name", "host", "path"} {
+		p.complete(c, flag, cobra.NoFileCompletions)
+	}
 	c.RunE = p.run(func(ctx context.Context, args []string) error { return p.apply(ctx, append(args, o.files...), o) })
 	return c
 }

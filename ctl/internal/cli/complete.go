@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -9,6 +10,7 @@ import (
 	roostv1 "github.com/roostd/roost/gen/roost/v1"
 
 	"github.com/roostd/roost/ctl/internal/manifest"
+	"github.com/roostd/roost/ctl/internal/webconfig"
 )
 
 type completion = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective)
@@ -26,6 +28,16 @@ func fixed(words ...string) completion {
 	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return words, cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// lossNames completes the last of the names of --accept-loss.
+func lossNames(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	before := typed[:strings.LastIndexByte(typed, ',')+1]
+	var names []string
+	for _, n := range webconfig.Losses() {
+		names = append(names, before+n)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
 // appNames completes the first argument with the daemon's apps.

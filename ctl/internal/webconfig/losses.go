@@ -31,6 +31,9 @@ var losses = []string{
 // lossAliases are other words for a loss that a user may think of first.
 var lossAliases = map[string]string{"sslFlags": "access", "security.access": "access", "rules": lossRewrite}
 
+// Losses are the names that CheckLosses knows, without other words for them.
+func Losses() []string { return slices.Clone(losses) }
+
 // CheckLosses refuses names that are no loss, with the nearest that is one.
 func CheckLosses(names []string) error {
 	for _, n := range names {

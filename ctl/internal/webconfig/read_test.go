@@ -114,6 +114,13 @@ func TestRead_MalformedFilesHaveAPlace(t *testing.T) {
 	}
 }
 
+func TestRead_AnAppInTheWrongCaseIsOneFault(t *testing.T) {
+	faults := refused(t, source(wrapped(`<AspNetCore processPath="dotnet"/>`), published()))
+	if len(faults) != 1 || !strings.Contains(faults[0].Message, "<AspNetCore> is not it: names are case-sensitive") {
+		t.Errorf("faults %v, want that names are case-sensitive", faults)
+	}
+}
+
 func TestRead_CaretStandsUnderTheAttribute(t *testing.T) {
 	faults := refused(t, source(wrapped("\t<aspNetCore  processPath = 'dotnet'\r\n\targuments='&lt; é' rapidFailsPerMinute=\"101\"/>"), published()))
 	f := wantFault(t, faults, manifest.Error, `rapidFailsPerMinute "101" is not a number from 0 to 100`)

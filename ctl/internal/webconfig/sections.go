@@ -185,7 +185,9 @@ func (r *reader) sections(sections []*element) {
 		case "httpRedirect":
 			r.httpRedirect(s)
 		default:
-			r.meaningless(s)
+			if !strings.EqualFold(s.name, "aspNetCore") { // which findApp says how to write
+				r.meaningless(s)
+			}
 		}
 	}
 }

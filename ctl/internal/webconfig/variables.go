@@ -50,6 +50,8 @@ var ours = map[string]string{
 
 var (
 	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
+	// pathBelow is a path from the app's folder, or from one that a variable names.
+	pathBelow    = regexp.MustCompile(`^(?:\.{1,2}|%[A-Za-z_][A-Za-z0-9_]*%)\\`)
 	windowsLogin = regexp.MustCompile(`(?i)(integrated security|trusted_connection)\s*=\s*(true|yes|sspi)`)
 )
 
@@ -132,7 +134,7 @@ func (r *reader) environment() {
 		switch {
 		case v.name == "PATH":
 			v.value = r.searchPath(v)
-		case isWindowsPath(v.attr.value):
+		case isWindowsPath(v.attr.value), pathBelow.MatchString(v.attr.value):
 			r.warn(v.attr.place, "%s is a path of Windows: change it, or the app will look for it", v.name)
 		case windowsLogin.MatchString(v.attr.value):
 			r.warn(v.attr.place, "%s logs in as the Windows user of the app: here that needs a keytab, or a user and password (in env_files)", v.name)
