@@ -1,9 +1,11 @@
 package keeper
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,6 +87,34 @@ func TestRetention_KeepsTheNewest(t *testing.T) {
 	check(4<<10, 2, 28*64-1)
 }
 
+// A keeper that takes over deletes nothing until it knows of all who still write:
+// those that have been silent for long are the oldest.
+func TestRetention_SparesWhatIsTakenOver(t *testing.T) {
+	f := newOutsideFixture(t, "")
+	var all []*Process
+	for range 12 {
+		l := f.spec("term:0:bye\n")
+		l.Spec.Logs = limited(100, 1)
+		p := f.launch(l)
+		f.await(func() bool { return f.output(p, "stdout") == "started\n" })
+		all = append(all, p)
+	}
+	old := f.keeperPID()
+	f.killKeeper()()
+	f.nextKeeper(old)
+	ended := f.launch(f.spec("write:much"))
+	f.wait(ended.Gone())
+	if err := f.client.LimitLogs(t.Context(), "web", limited(101, 1)); err != nil {
+		t.Fatal(err)
+	}
+	f.await(func() bool { names, _ := f.onDisk(ended); return len(names) == 0 })
+	for _, p := range all {
+		if names, content := f.onDisk(p); content != "started\n" {
+			t.Errorf("of one that lives %q is left, in %v", content, names)
+		}
+	}
+}
+
 // An app that keeps crashing leaves no folders without end, though each is small.
 func TestRetention_FoldersOfEndedInstancesGo(t *testing.T) {
 	f := newFixture(t, "")
@@ -133,6 +163,38 @@ func TestSurplus_OldestFirstAndNeverWhatIsKept(t *testing.T) {
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("of 40 at most %d: %v is deleted, want %q", most, got, want)
+		}
+	}
+}
+
+// A stream is deleted from its beginning, whatever the clock does.
+func TestSurplus_LeavesNoHoles(t *testing.T) {
+	noon := time.Now()
+	for name, at := range map[string]func(n int) time.Time{
+		"all in one tick":     func(int) time.Time { return noon },
+		"the clock went back": func(n int) time.Time { return noon.Add(-time.Duration(n) * time.Hour) },
+	} {
+		logs := t.TempDir()
+		dir := filepath.Join(logs, "web", "one")
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			t.Fatal(err)
+		}
+		for n, start := range []string{"0", "95", "100", "1000"} {
+			path := filepath.Join(dir, "stdout."+start)
+			if err := errors.Join(os.WriteFile(path, make([]byte, 10), 0o640), os.Chtimes(path, at(n), at(n))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		list, err := appSegments(logs, "web")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []int
+		for _, s := range surplus(list, 15, func(s segment) int64 { return s.bytes }, func(s segment) bool { return s.newest }) {
+			got = append(got, startOf(s.path))
+		}
+		if !slices.Equal(got, []int{0, 95, 100}) {
+			t.Errorf("%s: deleted %v, want the first three in their order", name, got)
 		}
 	}
 }

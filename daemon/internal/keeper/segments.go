@@ -16,9 +16,10 @@ import (
 type segment struct {
 	app, instance string
 	path          string
-	bytes         int64 // with its index
-	time          time.Time
-	newest        bool // of its stream: the one that may be written to
+	start         int64     // in its stream
+	bytes         int64     // with its index
+	time          time.Time // of its last write, or of the one before it
+	newest        bool      // of its stream: the one that may be written to
 }
 
 // appSegments lists all of an app's output.
@@ -46,7 +47,7 @@ func instanceSegments(logDir, app, instance string) ([]segment, error) {
 	}
 	var list []segment
 	for _, stream := range streams {
-		newest, at := int64(-1), -1
+		var parts []segment
 		for _, e := range entries {
 			start, ok := pump.SegmentStart(e.Name(), stream)
 			if !ok {
@@ -56,20 +57,31 @@ func instanceSegments(logDir, app, instance string) ([]segment, error) {
 			if err != nil { // it was deleted meanwhile
 				continue
 			}
-			s := segment{app: app, instance: instance, path: filepath.Join(dir, e.Name()), bytes: info.Size(), time: info.ModTime()}
+			s := segment{
+				app: app, instance: instance, path: filepath.Join(dir, e.Name()), start: start,
+				bytes: info.Size(), time: info.ModTime(),
+			}
 			if index, err := os.Lstat(s.path + pump.IndexSuffix); err == nil {
 				s.bytes += index.Size()
 			}
-			if start > newest {
-				newest, at = start, len(list)
-			}
-			list = append(list, s)
+			parts = append(parts, s)
 		}
-		if at >= 0 {
-			list[at].newest = true
-		}
+		list = append(list, inOrder(parts)...)
 	}
 	return list, nil
+}
+
+// inOrder sorts a stream's segments. None is older than those before it, though the
+// clock was set back: a stream is deleted from its beginning, without holes.
+func inOrder(parts []segment) []segment {
+	slices.SortFunc(parts, func(a, b segment) int { return cmp.Compare(a.start, b.start) })
+	for n := range parts {
+		if n > 0 && parts[n].time.Before(parts[n-1].time) {
+			parts[n].time = parts[n-1].time
+		}
+		parts[n].newest = n == len(parts)-1
+	}
+	return parts
 }
 
 // allSegments lists the output of all apps.
@@ -98,7 +110,8 @@ func surplus(list []segment, most int64, weigh func(segment) int64, keep func(se
 	}
 	list = slices.DeleteFunc(slices.Clone(list), keep)
 	slices.SortStableFunc(list, func(a, b segment) int {
-		return cmp.Or(a.time.Compare(b.time), cmp.Compare(a.path, b.path))
+		// Many can be of one tick of the clock.
+		return cmp.Or(a.time.Compare(b.time), cmp.Compare(a.instance, b.instance), cmp.Compare(a.start, b.start), cmp.Compare(a.path, b.path))
 	})
 	n := 0
 	for ; n < len(list) && total > most; n++ {

@@ -179,7 +179,10 @@ func (s *server) run(ctx context.Context, l *privateListener) error {
 			<-recovered // which removes folders without a record
 			return s.spare.run(ctx)
 		}},
-		rungroup.Task{Name: "retention", Run: s.retain},
+		rungroup.Task{Name: "retention", Run: func(ctx context.Context) error {
+			<-recovered // before it, nobody can tell who still writes
+			return s.retain(ctx)
+		}},
 		rungroup.Task{Name: "orphans", Run: s.sweepOrphans},
 		rungroup.Task{Name: "end", Run: func(life context.Context) error {
 			<-recovered
