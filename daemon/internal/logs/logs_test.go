@@ -201,6 +201,38 @@ func TestRead_SeveralSegments(t *testing.T) {
 	}
 }
 
+// Segments need not go in their order: somebody else may delete one.
+func TestRead_GoesOnBehindAHole(t *testing.T) {
+	d := newDisk(t.TempDir())
+	d.writeSegment(t, "i1", Stdout, 0, "one\n")
+	d.writeSegment(t, "i1", Stdout, 8, "three\n")
+	f := follow(t, running(t, d.store()), Query{})
+	f.want("one\nthree\n")
+	d.writeSegment(t, "i1", Stdout, 22, "five\n")
+	f.want("one\nthree\nfive\n")
+	if got := text(read(t, d.store(), Query{Tail: new(2)})); got != "five\n" {
+		t.Errorf("tail: %q", got)
+	}
+}
+
+// What is deleted while the lines are counted from the end is no error.
+func TestRead_TailOfOutputThatIsDeletedMeanwhile(t *testing.T) {
+	d := newDisk(t.TempDir())
+	d.writeSegment(t, "i1", Stdout, 0, "one\ntw")
+	d.writeSegment(t, "i1", Stdout, 6, "o\nthree\n")
+	in := d.store().openInstance("web", "i1", []string{Stdout})
+	lines := 0
+	err := tail([]*instance{in}, func() bool {
+		if lines++; lines == 1 {
+			_ = os.Remove(filepath.Join(d.dir, "web", "i1", "stdout.0"))
+		}
+		return true
+	}, nil)
+	if s := in.streams[0]; err != nil || s.pos != 6 {
+		t.Errorf("begins at %d, %v, want at 6, where what is left does", s.pos, err)
+	}
+}
+
 func TestRead_Refusals(t *testing.T) {
 	d := newDisk(t.TempDir())
 	d.write(t, "i1", Stdout, "x\n")

@@ -109,11 +109,18 @@ func (f *files) readAt(p []byte, off int64) (span, error) {
 			continue
 		case err != nil:
 			return span{}, err
-		case n == 0 && off > start && f.has(off):
-			// Its successor is there, so the segment is complete; it was perhaps
-			// not yet when it was read.
-			if n, err = f.readSegment(p, start, off); n == 0 && err == nil {
-				f.starts = append(f.starts, off)
+		case n == 0 && off > start:
+			next, ok, err := f.next(off)
+			if err != nil {
+				return span{}, err
+			}
+			if ok {
+				// It is complete, then, but was perhaps not yet when it was read: once
+				// more, before what is between the two counts as gone.
+				if n, err := f.readSegment(p, start, off); n > 0 && err == nil {
+					return span{start, off, n}, nil
+				}
+				off = next
 				continue
 			}
 		}
@@ -122,9 +129,16 @@ func (f *files) readAt(p []byte, off int64) (span, error) {
 	return span{off: off}, nil
 }
 
-func (f *files) has(start int64) bool {
-	_, err := os.Stat(f.path(start))
-	return err == nil
+// next is where the first segment begins that does so at off or behind it.
+func (f *files) next(off int64) (start int64, ok bool, err error) {
+	if err := f.list(); err != nil {
+		return 0, false, err
+	}
+	i, _ := slices.BinarySearch(f.starts, off)
+	if i == len(f.starts) {
+		return 0, false, nil
+	}
+	return f.starts[i], true, nil
 }
 
 func (f *files) readSegment(p []byte, start, off int64) (int, error) {

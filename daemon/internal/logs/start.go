@@ -3,6 +3,8 @@ package logs
 import (
 	"bytes"
 	"errors"
+	"io"
+	"io/fs"
 	"time"
 )
 
@@ -148,8 +150,9 @@ func (b *backward) prev() (bool, error) {
 // more reads what is before buf.
 func (b *backward) more() error {
 	chunk, err := b.readBack(make([]byte, chunkSize), b.low)
-	if err == nil && len(chunk) == 0 {
-		err = errors.New("output vanished while it was read")
+	if err == nil && len(chunk) == 0 || errors.Is(err, fs.ErrNotExist) || errors.Is(err, io.ErrUnexpectedEOF) {
+		b.pos = b.low // what was before is gone
+		return nil
 	}
 	if err != nil {
 		return err
