@@ -113,6 +113,12 @@ func (p *Pump) roll() {
 		return
 	}
 	err := p.begin(p.end)
+	if err != nil {
+		// A part of it may be there. Nothing was written to it, and left behind it
+		// would hide what the old one gets now.
+		next := p.files.Segment(p.end)
+		_, _ = os.Remove(next), os.Remove(next+IndexSuffix)
+	}
 	if err != nil && !p.stuck {
 		p.log.Warn("cannot begin a new segment, the old one grows", "segment", p.segment.Name(), "error", err)
 	}

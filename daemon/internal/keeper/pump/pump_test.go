@@ -181,6 +181,45 @@ func TestPump_WaitsForADiskThatIsFull(t *testing.T) {
 	}
 }
 
+// A segment that cannot be begun leaves nothing behind: readers and the next keeper
+// would take it for where the stream goes on.
+func TestPump_ASegmentThatCannotBeBegunIsNone(t *testing.T) {
+	s := newStream(t, t.TempDir())
+	s.pump.SetMaxSize(4)
+	blocked := s.pump.files.Segment(4) + IndexSuffix
+	if err := os.Mkdir(blocked, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(blocked, "file"), nil, 0o600); err != nil { // keeps the folder there
+		t.Fatal(err)
+	}
+	moved := make(chan int64, 8)
+	s.pump.OnMove(func(end int64) { moved <- end })
+	s.run()
+	for _, text := range []string{"one\n", "two\n"} {
+		if _, err := s.app.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+		<-moved
+	}
+	if start, err := s.pump.files.Holding(8); start != 0 || err != nil {
+		t.Errorf("the stream goes on in the segment at %d, %v, want the old one", start, err)
+	}
+	if got := s.segment(t); got != "one\ntwo\n" {
+		t.Errorf("the old segment has %q", got)
+	}
+	if err := os.RemoveAll(blocked); err != nil {
+		t.Fatal(err)
+	}
+	s.app.WriteString("six\n")
+	<-moved
+	if start, err := s.pump.files.Holding(8); start != 8 || err != nil {
+		t.Errorf("the stream goes on in the segment at %d, %v, want a new one", start, err)
+	}
+	s.app.Close()
+	<-s.done
+}
+
 func TestPump_CopiesWhereTheFileSystemCannotSplice(t *testing.T) {
 	s := newStream(t, t.TempDir())
 	s.pump.plain = true
