@@ -105,6 +105,28 @@ func TestAdopt_InstancesGoOnWithTheNextKeeper(t *testing.T) {
 	}
 }
 
+// Output is saved though somebody has removed its folder while there was no keeper:
+// an app whose output nobody takes would wait for ever.
+func TestAdopt_SavesOutputWhoseFolderIsGone(t *testing.T) {
+	f := newOutsideFixture(t, "")
+	p := f.launch(f.spec("term:7:bye\n"))
+	f.await(func() bool { return f.output(p, "stdout") == "started\n" })
+	old := f.keeperPID()
+	allow := f.killKeeper()
+	if err := os.RemoveAll(f.keeper.LogDir); err != nil {
+		t.Fatal(err)
+	}
+	allow()
+	f.nextKeeper(old)
+	if err := p.Signal(t.Context(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	f.wait(p.Gone())
+	if got := f.output(p, "stdout"); got != "bye\n" {
+		t.Errorf("output %q, want what came since", got)
+	}
+}
+
 // What ends while there is no keeper is not lost: the daemon holds its output and
 // its exit.
 func TestAdopt_EndsThatNoKeeperSaw(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/roostd/roost/daemon/internal/keeper/proc"
@@ -166,17 +167,32 @@ func (s *server) reopenOutput(i *instance, r *keeperv1.Record) []*pump.Pump {
 	var pumps []*pump.Pump
 	for _, stream := range streams {
 		files := pump.Files{Dir: filepath.Join(s.cfg.LogDir, r.GetApp(), i.id), Stream: stream, GID: s.logGID}
-		p, err := pump.Open(s.poller, filepath.Join(i.dir, stream), files, s.cfg.Log.With("instance", i.id))
-		if err == nil {
-			err = p.Resume()
-		}
+		p, err := s.reopenStream(filepath.Join(i.dir, stream), r.GetApp(), files, s.cfg.Log.With("instance", i.id))
 		if err != nil {
-			s.cfg.Log.Warn("cannot save the output", "instance", i.id, "stream", stream, "error", err)
+			s.cfg.Log.Error("cannot save the output", "instance", i.id, "stream", stream, "error", err)
 			continue
 		}
 		pumps = append(pumps, p)
 	}
 	return pumps
+}
+
+func (s *server) reopenStream(fifo, app string, files pump.Files, log hclog.Logger) (*pump.Pump, error) {
+	p, err := pump.Open(s.poller, fifo, files, log)
+	if err != nil {
+		return nil, err
+	}
+	// Its folder may be gone, by whosever hand: without one the app would fill its
+	// FIFO, and wait for ever.
+	_, err = pump.MakeDir(s.cfg.LogDir, app, filepath.Base(files.Dir), files.GID)
+	if err == nil {
+		err = p.Resume()
+	}
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
 }
 
 func (s *server) killUnnamed(id string) {
