@@ -88,7 +88,7 @@ func (c *classifier) find(s proc.Stat) string {
 		}
 	}
 	if id, ok := c.environ(s.PID, InstanceVariable); ok {
-		if t := c.trees[id]; t != nil && (s.PPID == c.keeper || t.found) {
+		if t := c.trees[id]; t != nil && (s.PPID == c.keeper || t.found) && c.mayBeOf(s, t) {
 			return id
 		}
 	}
@@ -98,6 +98,14 @@ func (c *classifier) find(s proc.Stat) string {
 	id, ok := c.only(s)
 	c.orphans[s.PID] = !ok
 	return id
+}
+
+// mayBeOf tells whether a process runs as the user of a tree, or the tree is of root,
+// who may have become anybody: what is in its environment anybody can put there, to
+// have another user's instance killed for its memory, or to escape the end of its own.
+func (c *classifier) mayBeOf(s proc.Stat, t *scanTree) bool {
+	uid, err := c.uid(s.PID)
+	return err == nil && (t.leader.UID == uid || t.leader.UID == 0)
 }
 
 // only returns the one tree that can have left an orphan that bears no sign: the

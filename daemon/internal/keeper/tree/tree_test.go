@@ -42,6 +42,7 @@ func TestClassifier_Rule(t *testing.T) {
 	}
 	c := newClassifier(all, 10, trees)
 	c.environ = func(pid int, _ string) (string, bool) { id, ok := environ[pid]; return id, ok }
+	c.uid = func(pid int) (int, error) { return 5, nil }
 	want := map[int]string{20: "a", 21: "a", 22: "a", 23: "a", 30: "a", 31: "a", 32: "a", 33: "a", 38: "a", 50: "b", 51: "a"}
 	var orphans []int
 	for _, s := range all {
@@ -93,6 +94,27 @@ func TestClassifier_UnnamedOrphanIsOfTheOnlyTreeOfItsUser(t *testing.T) {
 		if c.orphans[30] != (tt.want == "") {
 			t.Errorf("%s: an orphan is %v", name, c.orphans[30])
 		}
+	}
+}
+
+// A user's process is of no other user's tree, whatever its environment says.
+func TestClassifier_AnotherUsersClaimCountsForNothing(t *testing.T) {
+	trees := map[string]*scanTree{
+		"mine": {id: "mine", leader: Leader{PID: 20, Ticks: 20, UID: 5}, found: true},
+		"root": {id: "root", leader: Leader{PID: 50, Ticks: 50}, found: true},
+	}
+	c := newClassifier([]proc.Stat{p(1, 0, 1, 1), p(10, 1, 10, 10), p(30, 10, 30, 30), p(31, 1, 31, 31), p(32, 1, 32, 32), p(33, 1, 33, 33)}, 10, trees)
+	c.environ = func(pid int, _ string) (string, bool) {
+		return map[int]string{30: "mine", 31: "mine", 32: "root", 33: "mine"}[pid], pid >= 30
+	}
+	c.uid = func(pid int) (int, error) { return map[int]int{30: 6, 31: 6, 32: 6, 33: 5}[pid], nil }
+	for pid, want := range map[int]string{30: "", 31: "", 32: "root", 33: "mine"} {
+		if got := c.classify(pid); got != want {
+			t.Errorf("%d is of %q, want %q", pid, got, want)
+		}
+	}
+	if !c.orphans[30] || c.orphans[31] {
+		t.Errorf("orphans %v, want the one below the keeper", c.orphans)
 	}
 }
 
