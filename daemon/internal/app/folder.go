@@ -26,6 +26,10 @@ type FolderState struct {
 	// the file of the last one.
 	Settled int
 	Changed string
+	// Newest is the watched file that was changed last, at NewestTime of the wall
+	// clock, as far as the files themselves say; "": there is none.
+	Newest     string
+	NewestTime time.Time
 	// Polled is why it is looked at from time to time only; "": the kernel tells.
 	Polled string
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Bounds on what patterns may make us look at, an app.
@@ -98,6 +99,17 @@ func matches(root *os.Root, dir, part string) []string {
 func match(part, name string) bool {
 	ok, err := path.Match(part, name)
 	return ok && err == nil
+}
+
+// newest returns the file that was changed last; "" where there is none.
+func (s scan) newest() (file string, at time.Time) {
+	for _, name := range slices.Sorted(maps.Keys(s.files)) {
+		changed := s.files[name].ctime
+		if t := time.Unix(changed.Unix()); file == "" || t.After(at) {
+			file, at = name, t
+		}
+	}
+	return file, at
 }
 
 // changed returns the first file that differs from what it was; "" where none does.

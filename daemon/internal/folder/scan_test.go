@@ -3,6 +3,7 @@ package folder
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -96,4 +97,28 @@ func TestScan_IsBoundedAndFollowsNoLink(t *testing.T) {
 	if s, _ = scanFiles(dir, []string{"out/*"}); len(s.files) != 0 || len(s.dirs) != 1 {
 		t.Errorf("beyond the link: %+v", s)
 	}
+}
+
+func TestWatched_TellsWhatWasChangedLast(t *testing.T) {
+	r := newRig(t)
+	r.watch("*.config")
+	if r.last.Newest != "" {
+		t.Fatalf("an empty folder has %q", r.last.Newest)
+	}
+	var last time.Time
+	for _, name := range []string{"b.config", "a.config", "b.config"} {
+		for at := last; !at.After(last); at = r.changed(name) { // a file system's clock is coarse
+			r.write(name, name)
+		}
+		last = r.changed(name)
+		r.until(name+" is the newest", func(s app.FolderState) bool { return s.Newest == name && s.NewestTime.Equal(last) })
+	}
+}
+
+// changed is when a file was changed, in whatever way.
+func (r *rig) changed(name string) time.Time {
+	r.Helper()
+	var st syscall.Stat_t
+	r.must(syscall.Stat(filepath.Join(r.dir, name), &st))
+	return time.Unix(st.Ctim.Unix())
 }

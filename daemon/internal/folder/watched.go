@@ -119,6 +119,7 @@ func (w *watched) look(now time.Time) {
 		w.state.Changing, w.quietAt = file, now.Add(w.Settle)
 	}
 	w.settle(now)
+	w.state.Newest, w.state.NewestTime = found.newest()
 	page, err := pageOf(w.Dir)
 	if !errors.Is(err, fs.ErrNotExist) {
 		// A folder that is away, as while it is replaced, changes nothing: nothing

@@ -58,6 +58,7 @@ type controller struct {
 	version int
 	folder  app.FolderState
 	look    int       // its number
+	unseen  bool      // it was found with instances, and its folder has not been looked at since
 	members []*member // oldest first, until gone
 	ended   []endedInstance
 	roll    *rollout

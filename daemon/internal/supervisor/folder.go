@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"reflect"
+	"slices"
 
 	"github.com/roostd/roost/daemon/internal/app"
 )
@@ -107,10 +108,24 @@ func (s *Supervisor) recordPolling(e *entry, was string) {
 	s.cfg.Recorder.Record(event)
 }
 
-// settled has the app recycled where watched files have become quiet since before.
-// What is started from now on has seen them.
+// settled has the app recycled where watched files have become quiet since before,
+// or did while no daemon was there to see it. What is started from now on has seen
+// them.
 func (c *controller) settled(before int) {
-	if c.folder.Settled > before {
-		c.recycleAll(cause{trigger: "recycle.watch", message: c.folder.Changed + " changed", measured: c.folder.Changed})
+	file := ""
+	switch {
+	case c.folder.Settled > before:
+		file = c.folder.Changed
+	case c.unseen && slices.ContainsFunc(c.members, c.missed):
+		file = c.folder.Newest
 	}
+	c.unseen = false
+	if file != "" {
+		c.recycleAll(cause{trigger: "recycle.watch", message: file + " changed", measured: file})
+	}
+}
+
+// missed tells whether a watched file was changed after the instance was started.
+func (c *controller) missed(m *member) bool {
+	return m.live() && c.folder.Newest != "" && m.StartTime.Before(c.folder.NewestTime)
 }

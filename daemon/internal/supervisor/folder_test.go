@@ -110,3 +110,33 @@ func TestWatch_NewPatternsAreWatchedWhenTheyServe(t *testing.T) {
 		}
 	})
 }
+
+func TestWatch_AChangeThatNoDaemonSawRecyclesTheNextTime(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web", func(s *app.Spec) { s.Recycle.Watch = []string{"web.config"} }))
+		changedAt := func(at time.Time) {
+			r.folders.change("web", func(s *app.FolderState) { s.Newest, s.NewestTime = "web.config", at })
+			r.pass(time.Minute)
+		}
+		applied := r.wantAlive(1)[0].info.StartTime
+		changedAt(applied.Add(-time.Second))
+		r.pass(time.Hour)
+		r.reboot()
+		changedAt(applied.Add(-time.Second))
+		if r.host.count() != 1 {
+			t.Fatal("recycled for a file that is older than its process")
+		}
+		r.reboot()
+		changedAt(applied.Add(time.Second))
+		if r.host.count() != 2 || len(r.alive()) != 1 {
+			t.Fatalf("%d starts, %d alive: it runs with what the file was before", r.host.count(), len(r.alive()))
+		}
+		if e := r.recorder.last(app.EventAppRecycled); e.Message != "app is recycled: web.config changed" {
+			t.Errorf("event %+v", e)
+		}
+		changedAt(time.Now())
+		if r.host.count() != 2 {
+			t.Fatal("recycled before the files were quiet")
+		}
+	})
+}

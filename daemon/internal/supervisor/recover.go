@@ -169,6 +169,7 @@ func (c *controller) takeOver(list []*found) {
 			c.takeOverMember(f)
 		}
 	}
+	c.unseen = len(c.members) > 0
 	if a := c.stored; a.Desired != a.Serving && a.Failed == nil && !c.out() {
 		c.resumeRollout()
 	}
