@@ -236,11 +236,14 @@ func (c *conn) forgive() {
 	}
 }
 
-// restoreRead makes reads possible again after the upload was stopped, unless
-// the connection was interrupted.
-func (c *conn) restoreRead() {
+// restore makes both connections usable again after the upload was stopped, unless
+// they were interrupted.
+func (c *conn) restore() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.cause == causeNone && c.peer != nil {
+		c.peer.writeDeadline(time.Time{})
+	}
 	if c.cause == causeNone || c.cause == causeSilent || c.cause == causeBody {
 		c.sock.readDeadline(time.Time{})
 	}

@@ -19,7 +19,7 @@ func (x *exchange) deliver() {
 	if x.req.Minor == 0 && (x.down.Kind == http1.ByChunks || x.down.Kind == http1.UntilClose) {
 		x.keep = false // the end of the connection is the end of the body
 	}
-	if !x.uploaded() {
+	if !x.taken() {
 		x.keep = x.keep && x.handshakes()
 	}
 	// What the client has sent meanwhile must not turn the close into RST.
@@ -38,7 +38,7 @@ func (x *exchange) deliver() {
 		}
 	}
 	x.doneAt = c.srv.now()
-	if x.keep && !x.uploaded() {
+	if x.keep && !x.uploaded() && x.handshakes() {
 		x.finishUpload()
 	}
 	reusable := x.resp.KeepAlive() && x.down.Kind != http1.UntilClose && len(x.bb.unread()) == 0
@@ -112,7 +112,7 @@ func (x *exchange) spliceDown(p pipe) bool {
 	x.save()
 	discard(&x.bb)
 	c.wait(phaseStream)
-	side, err := splice(p, &c.sock, x.peer, &x.down, func(n int) {
+	side, err := splice(p, &c.sock, x.peer, &x.down, func(int) {}, func(n int) {
 		x.rec.BytesOut += int64(n)
 		c.wait(phaseStream)
 	})

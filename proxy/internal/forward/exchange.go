@@ -236,10 +236,11 @@ func (x *exchange) received(n int, err error) *failure {
 // letGo ends the use of the app: the connection goes back, or stays with its
 // client, if keep is set and nothing has happened to it, and is closed otherwise.
 func (x *exchange) letGo(keep bool) {
-	keep = keep && x.uploaded()
 	if x.upload != nil {
-		x.upload.stop()
+		keep = x.upload.stop() && keep
 		x.upload = nil
+	} else {
+		keep = keep && x.up.Done()
 	}
 	if x.bc != nil {
 		switch whole := x.c.detach(); {

@@ -67,9 +67,10 @@ func (p pipe) close() {
 }
 
 // splice moves the rest of a body of known length from src to dst without
-// copying it into this process. moved is called after each piece with its
-// size. Both ends have descriptors. p is empty, and not the caller's any more.
-func splice(p pipe, dst, src *sock, body *http1.Body, moved func(n int)) (side, error) {
+// copying it into this process. taken is called with the size of each piece that
+// src gave, moved when dst has it. Both ends have descriptors. p is empty, and not
+// the caller's any more.
+func splice(p pipe, dst, src *sock, body *http1.Body, taken, moved func(n int)) (side, error) {
 	for !body.Done() {
 		n, err := src.spliceOut(p, int(min(body.Left, pipeSize)))
 		if err == nil && n == 0 {
@@ -80,6 +81,7 @@ func splice(p pipe, dst, src *sock, body *http1.Body, moved func(n int)) (side, 
 			return toSrc, err
 		}
 		body.Take(int64(n))
+		taken(n)
 		if err := dst.spliceIn(p, n); err != nil {
 			p.close() // it has bytes in it
 			return toDst, err

@@ -19,6 +19,10 @@ type upload struct {
 	x       *exchange
 	done    chan struct{}
 	stopped atomic.Bool
+	// taken says that the client has sent all. It is set before the last of that goes
+	// to the app, whose answer may be here before the goroutine has ended.
+	taken atomic.Bool
+	sent  bool // the app has all of it; valid once done is closed
 }
 
 // startUpload sends what the client has ready, and leaves the rest to a
@@ -53,7 +57,8 @@ func (u *upload) run() {
 	defer u.x.c.upWaits(upNone)
 	defer u.x.c.contain(func() { u.x.c.interrupt(causeGone) })
 	for {
-		if more, _ := u.x.uploadStep(false); !more {
+		if more, err := u.x.uploadStep(false); !more {
+			u.sent = err == nil
 			return
 		}
 	}
@@ -93,6 +98,7 @@ func (x *exchange) uploadStep(try bool) (more bool, err error) {
 		return x.uploadFailed(f)
 	}
 	if !try {
+		x.noteTaken()
 		c.upWaits(upWrite)
 	}
 	if err := x.sendUp(data); err != nil {
@@ -119,8 +125,8 @@ func (x *exchange) spliceUp(p pipe) (more bool, err error) {
 	c := x.c
 	side, err := splice(p, x.peer, &c.sock, &x.up, func(n int) {
 		x.rec.BytesIn += int64(n)
-		c.upWaits(upRead)
-	})
+		x.noteTaken()
+	}, func(int) { c.upWaits(upRead) })
 	if err != nil && side == toSrc {
 		return x.uploadLost(err)
 	}
@@ -142,6 +148,20 @@ func (x *exchange) uploadFailed(f *failure) (bool, error) {
 	return false, errInterrupted
 }
 
+func (x *exchange) noteTaken() {
+	if x.up.Done() {
+		x.upload.taken.Store(true)
+	}
+}
+
+// taken reports whether the client has sent its whole request.
+func (x *exchange) taken() bool {
+	if x.upload != nil {
+		return x.upload.taken.Load()
+	}
+	return x.up.Done()
+}
+
 // uploaded reports whether the whole body was sent. It can change while the
 // upload's goroutine runs.
 func (x *exchange) uploaded() bool {
@@ -155,17 +175,19 @@ func (x *exchange) uploaded() bool {
 	return x.up.Done()
 }
 
-// stop ends the upload's goroutine, wherever it waits.
-func (u *upload) stop() {
+// stop ends the upload's goroutine, wherever it waits, and reports whether the app
+// has all that it was to get.
+func (u *upload) stop() (sent bool) {
 	c := u.x.c
 	select {
 	case <-u.done:
-		return
+		return u.sent
 	default:
 	}
 	u.stopped.Store(true)
 	c.sock.readDeadline(past)
 	u.x.peer.writeDeadline(past)
 	<-u.done
-	c.restoreRead()
+	c.restore()
+	return u.sent
 }
