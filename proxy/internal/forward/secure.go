@@ -184,6 +184,9 @@ func (c *conn) handshake() (ok bool) {
 	}
 	defer c.contain(func() { ok = false })
 	c.wait(phaseHandshake)
+	if c.srv.draining.Load() {
+		return false // the drain may have looked before anything was being waited for
+	}
 	t.shaking = true
 	err := t.conn.Handshake()
 	t.shaking = false

@@ -210,6 +210,31 @@ func TestSecure_ShutdownDuringAHandshake(t *testing.T) {
 	}
 }
 
+// TestSecure_ShutdownBeforeAHandshake: one that was accepted as the drain began, and
+// that the drain has not seen waiting, is not waited for either.
+func TestSecure_ShutdownBeforeAHandshake(t *testing.T) {
+	s := NewServer(Config{})
+	s.draining.Store(true)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	silent, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	nc, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &group{sweep: newSweeper(&s.cfg.Limits, s.ms), tls: serverTLS()}
+	ended := make(chan struct{})
+	go func() { s.newConn(g, nc).serve(); close(ended) }()
+	receive(t, ended)
+}
+
 // TestSecure_InterruptedReadsLoseNothing: records come in pieces, with every look
 // of the upload in between.
 func TestSecure_InterruptedReadsLoseNothing(t *testing.T) {

@@ -92,6 +92,7 @@ func TestSecure(t *testing.T) {
 		{"EarlyHints", TestStream_EarlyHints},
 		{"EachPiece", TestStream_EachPieceAtOnce},
 		{"BothWays", TestStream_BothWays},
+		{"LastPiece", TestUpload_AnswerToTheLastPiece},
 		{"EarlyAnswer", TestStream_EarlyAnswerWhileUploading},
 		{"BodyTooLarge", TestStream_BodyTooLarge},
 		{"AppDies", TestStream_AppDiesInItsAnswer},
