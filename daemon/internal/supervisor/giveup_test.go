@@ -52,6 +52,9 @@ func TestRapidFailStop_StopsDurablyAndSaysWhy(t *testing.T) {
 			if a.State != app.StateStopped || len(a.Conditions) != 1 || a.Conditions[0].Type != app.CondRapidFail {
 				t.Fatalf("%s: app %+v", when, a)
 			}
+			if !a.RetryTime.IsZero() {
+				t.Errorf("%s: it is said to be tried again at %v", when, a.RetryTime)
+			}
 			if m := a.Conditions[0].Message; !strings.Contains(m, "more than 2 failures") || !strings.Contains(m, "roostctl start web") {
 				t.Errorf("%s: condition %q", when, m)
 			}

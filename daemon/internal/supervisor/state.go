@@ -81,9 +81,12 @@ func (c *controller) snapshot(now time.Time) app.App {
 		Stored: c.stored, State: stateOf(s), Ready: s.ready, Instances: *c.serving().Spec.Instances,
 		Conditions: c.sortedConditions(),
 	}
-	if until, blocked := c.blockedUntil(now); blocked {
+	until, blocked := c.blockedUntil(now)
+	switch {
+	case s.stopped || s.offline: // no time ends that
+	case blocked:
 		a.RetryTime = until
-	} else if now.Before(c.retryAt) {
+	case now.Before(c.retryAt):
 		a.RetryTime = c.retryAt
 	}
 	if len(c.past) > 0 {
