@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// flushEvery is how long a line may stay in memory.
-	flushEvery = time.Second
+	// flushEvery is how long a line may stay in memory: too short to be noticed by
+	// whoever follows the log, and what a killed proxy loses of it.
+	flushEvery = 100 * time.Millisecond
 	// flushAt is how many bytes are written together at the most, about.
 	flushAt = 64 << 10
 	// maxPending bounds the memory while the disk does not keep up. Lines beyond
