@@ -156,7 +156,7 @@ func (r *reader) hostingModel(a *attribute) {
 
 func (r *reader) windowsToken(a *attribute) {
 	if on, ok := r.boolean(a, ""); ok && on {
-		r.warn(a.place, "forwardWindowsAuthToken has no meaning here: there are no Windows tokens; an app can authenticate by itself with AddNegotiate and a keytab")
+		r.warn(a.place, "forwardWindowsAuthToken has no meaning here: there are no Windows tokens; an app can authenticate by itself with AddNegotiate and a keytab (docs/from-iis.md)")
 	}
 }
 

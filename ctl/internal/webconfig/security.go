@@ -11,7 +11,7 @@ import (
 // authentications are the ways IIS authenticates before the app, each with what
 // does it here.
 var authentications = map[string]string{
-	"windowsAuthentication":                     "the app can do it itself, with AddNegotiate and a keytab, through the proxy",
+	"windowsAuthentication":                     "the app can do it itself, with AddNegotiate and a keytab, through the proxy (docs/from-iis.md)",
 	"basicAuthentication":                       "let the app ask for it (an authentication handler for Basic), or a proxy in front",
 	"digestAuthentication":                      "let the app authenticate its users",
 	"clientCertificateMappingAuthentication":    "the app gets the client's certificate (roost-proxy --client-auth) and can map it: AddCertificate",
