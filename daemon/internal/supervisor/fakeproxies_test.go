@@ -61,7 +61,7 @@ func (f *fakeProxies) HTTPSPort() int {
 }
 
 func (f *fakeProxies) Remove(name string) {
-	time.Sleep(f.removal)
+	<-time.After(f.removal) // in virtual time, where it is set
 	f.update(func() { delete(f.sets, name) })
 }
 
