@@ -10,9 +10,8 @@ type Pinned struct {
 }
 
 // Pin has c, which has nothing pending, wait for its client's next exchange,
-// beyond the end of the claim. It reports false if the endpoint takes no more
-// requests: c is closed then.
-func (l *Lease) Pin(c *Conn) (Pinned, bool) {
+// beyond the end of the claim. It is closed if the endpoint takes no more requests.
+func (l *Lease) Pin(c *Conn) Pinned {
 	e := l.endpoint
 	c.Private, c.Reused = true, true
 	l.pool.mu.Lock()
@@ -26,9 +25,8 @@ func (l *Lease) Pin(c *Conn) (Pinned, bool) {
 	l.pool.mu.Unlock()
 	if leaving {
 		c.Close()
-		return Pinned{}, false
 	}
-	return Pinned{l.pool, e, c}, true
+	return Pinned{l.pool, e, c}
 }
 
 // Pool is the app that the connection leads to.

@@ -28,9 +28,9 @@ func TestPinned_IsInNoPoolAndNotInFlight(t *testing.T) {
 	p := r.Get("a")
 	c, closed := watch()
 	l := lease(t, p)
-	pin, ok := l.Pin(c)
-	if !ok || pin.Pool() != p {
-		t.Fatalf("Pin: %v, %v", pin, ok)
+	pin := l.Pin(c)
+	if pin.Pool() != p {
+		t.Fatalf("Pin: %v", pin)
 	}
 	l.Release()
 	if n := p.Load().InFlight; n != 0 {
@@ -55,7 +55,7 @@ func TestPinned_IsInNoPoolAndNotInFlight(t *testing.T) {
 	if load := p.Load(); load.InFlight != 1 || load.Requests != 3 || load.Instances[0] != (InstanceLoad{"i1", 1, 3}) {
 		t.Errorf("load %+v", load)
 	}
-	pin, _ = claim.Pin(c)
+	pin = claim.Pin(c)
 	claim.Release()
 	if pin.Close(); !closed() {
 		t.Error("not closed")
@@ -100,7 +100,7 @@ func TestPinned_GoesWithItsEndpoint(t *testing.T) {
 			waits, waitsClosed := watch()
 			works, worksClosed := watch()
 			l1, l2 := lease(t, p), lease(t, p)
-			pin, _ := l1.Pin(waits)
+			pin := l1.Pin(waits)
 			l1.Release()
 			n.take()
 
@@ -116,8 +116,11 @@ func TestPinned_GoesWithItsEndpoint(t *testing.T) {
 				t.Errorf("load %+v", load)
 			}
 			n.take()
-			if _, ok := l2.Pin(works); ok || !worksClosed() {
+			if pin = l2.Pin(works); !worksClosed() {
 				t.Error("pinned to an endpoint that has left")
+			}
+			if _, _, ok := pin.Claim(); ok {
+				t.Error("claimed although it never waited")
 			}
 			if l2.Release(); n.take() != 1 {
 				t.Error("the end of the last exchange was not reported")
@@ -134,9 +137,9 @@ func TestPinned_AnEndpointThatIsBackTakesNewOnes(t *testing.T) {
 	r.Apply(set(1, 2, draining("i1")))
 	r.Apply(set(1, 3, ep("i1")))
 	c, closed := watch()
-	pin, ok := l.Pin(c)
+	pin := l.Pin(c)
 	l.Release()
-	if !ok || closed() {
+	if closed() {
 		t.Fatal("not pinned")
 	}
 	if claim, _, ok := pin.Claim(); !ok {

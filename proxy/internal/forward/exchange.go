@@ -244,14 +244,14 @@ func (x *exchange) letGo(keep bool) {
 	}
 	if x.bc != nil {
 		switch whole := x.c.detach(); {
+		case x.pairs && x.keep:
+			x.pair(whole && keep)
 		case !whole || !keep:
 			x.bc.Close()
-		case x.pairs && x.keep:
-			x.pair()
 		default:
 			x.lease.Keep(x.bc)
 		}
-		x.bc, x.peer = nil, nil
+		x.bc, x.peer, x.paired = nil, nil, false
 	}
 	discard(&x.bb)
 	if x.held {

@@ -42,12 +42,13 @@ func (x *exchange) shared() bool {
 	return false
 }
 
-// pair has the app's connection wait for the client's next request.
-func (x *exchange) pair() {
+// pair has the app's connection wait for the client's next request. One that is
+// closed is noted as well: a handshake that was under way on it cannot go on.
+func (x *exchange) pair(open bool) {
 	c := x.c
-	p, ok := x.lease.Pin(x.bc)
-	if !ok {
-		return
+	p := x.lease.Pin(x.bc)
+	if !open {
+		p.Close()
 	}
 	if len(c.pairs) == maxPairs {
 		c.pairs[0].Close()
@@ -82,7 +83,7 @@ func (x *exchange) rejoin() bool {
 // part gives up a pair whose other end was found closed.
 func (x *exchange) part() {
 	x.letGo(false)
-	x.paired, x.orphaned = false, true
+	x.orphaned = true
 }
 
 // startsOver reports whether a request whose pair is gone can go to a new
