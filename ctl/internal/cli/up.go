@@ -188,7 +188,26 @@ func (s *session) install(ctx context.Context, src *sources) error {
 			}
 		}
 	}
+	if err := s.routed(ctx, src.specs, resp); err != nil {
+		return err
+	}
 	s.welcome(src.specs)
+	return nil
+}
+
+// routed waits until the proxy has the routes of the apps that a request starts: who
+// reads where one is asks for it at once. What boots is shown as it comes.
+func (s *session) routed(ctx context.Context, specs []*roostv1.AppSpec, resp *roostv1.ApplyAppsResponse) error {
+	for i, spec := range specs {
+		id := resp.GetResults()[i].GetRolloutId()
+		if id == "" || len(spec.GetRoutes()) == 0 || spec.GetStart().GetWhen() == roostv1.StartWhen_START_WHEN_BOOT {
+			continue
+		}
+		ended := func(*roostv1.Rollout) {}
+		if err := s.watchOnce(ctx, pending{app: spec.GetName(), id: id}, ended); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
