@@ -5,9 +5,10 @@
 // that a program with gRPC in it takes.
 //
 // It is told nothing by arguments or environment, which others could read. What
-// to do comes on descriptor 3 (see orders), and a failure goes out on descriptor
-// 4, which closes by itself when the app's program takes over. Descriptor 5 is
-// the app's listening socket, if it gets one.
+// to do comes on descriptor 3 (see orders). On descriptor 4 it hears when to go on,
+// once the keeper has written down that it is there, or that the keeper has died, and
+// ends; a failure goes out on it, and it closes by itself when the app's program
+// takes over. Descriptor 5 is the app's listening socket, if it gets one.
 package main
 
 import (
@@ -18,7 +19,7 @@ import (
 // The descriptors that the keeper passes beside stdin, stdout and stderr.
 const (
 	ordersFD = 3
-	errorFD  = 4
+	lineFD   = 4
 	socketFD = 5
 	// firstListenFD is where the systemd protocol has the first socket.
 	firstListenFD = 3
@@ -32,7 +33,7 @@ const (
 )
 
 func main() {
-	syscall.CloseOnExec(errorFD)
+	syscall.CloseOnExec(lineFD)
 	o, ok := readOrders()
 	if !ok {
 		fail("exec", syscall.EPROTO, "roost-exec is of another version than the keeper")
@@ -48,6 +49,7 @@ func main() {
 		env = append(env, "LISTEN_PID="+decimal(syscall.Getpid()))
 	}
 	placeSocket(o)
+	awaitGo()
 	fail("exec", syscall.Exec(o.path, o.argv, env), o.path)
 }
 
@@ -107,13 +109,28 @@ func placeSocket(o orders) {
 	_, _, _ = syscall.RawSyscall(sysCloseRange, uintptr(first), 1<<31-1, closeRangeCloexec)
 }
 
+// awaitGo returns once the keeper has said so. One that has died never will, and the
+// next would not know of us.
+func awaitGo() {
+	var word [1]byte
+	for {
+		n, err := syscall.Read(lineFD, word[:])
+		if n == 1 {
+			return
+		}
+		if err != syscall.EINTR {
+			os.Exit(127)
+		}
+	}
+}
+
 // fail tells the keeper the step that failed and why, and ends.
 func fail(step string, err error, detail string) {
 	if pe, ok := err.(*os.PathError); ok { //nolint:errorlint // as os returns it; errors would be one package more
 		err = pe.Err
 	}
 	errno, _ := err.(syscall.Errno) //nolint:errorlint // likewise
-	_, _ = syscall.Write(errorFD, []byte(step+"\x00"+decimal(int(errno))+"\x00"+detail))
+	_, _ = syscall.Write(lineFD, []byte(step+"\x00"+decimal(int(errno))+"\x00"+detail))
 	os.Exit(127)
 }
 

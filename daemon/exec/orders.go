@@ -4,7 +4,7 @@ import "syscall"
 
 // ordersVersion is the first field of the orders. It changes with their form, as
 // roost-exec can be replaced under a running keeper.
-const ordersVersion = "roost-exec/1"
+const ordersVersion = "roost-exec/2"
 
 // orders are what the keeper wants done. On the wire each field is a string that
 // ends with a zero byte, in the order of this struct, numbers in decimal, flags

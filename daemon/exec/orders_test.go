@@ -25,7 +25,7 @@ func TestParseOrders_Faults(t *testing.T) {
 			t.Fatalf("the first %d bytes were taken for orders: %+v", i, o)
 		}
 	}
-	for _, bad := range []string{whole + "x\x00", strings.Replace(whole, "/1\x00", "/2\x00", 1), strings.Replace(whole, "500", "5x0", 1), strings.Replace(whole, "500", "-5", 1)} {
+	for _, bad := range []string{whole + "x\x00", strings.Replace(whole, ordersVersion, "roost-exec/1", 1), strings.Replace(whole, "500", "5x0", 1), strings.Replace(whole, "500", "-5", 1)} {
 		if o, ok := parseOrders([]byte(bad)); ok {
 			t.Errorf("%q was taken for orders: %+v", bad, o)
 		}

@@ -122,10 +122,11 @@ func (l *launching) launch() error {
 	l.child, i.leader = child, &child.Handle
 	l.record = l.newRecord(begun)
 	// What follows is done while roost-exec is on its way. The record is first: a
-	// keeper that dies now leaves nothing unknown behind.
+	// keeper that dies before it leaves no app behind.
 	if err := stepError("record", writeRecord(i.dir, l.record)); err != nil {
 		return err
 	}
+	child.Go()
 	if err := stepError("output", l.createLogs()); err != nil {
 		return err
 	}

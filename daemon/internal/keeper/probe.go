@@ -92,6 +92,7 @@ func (s *server) exec(ctx context.Context, i *instance, o spawn.Order, argv, sec
 	if err != nil {
 		return nil, err
 	}
+	child.Go()
 	defer child.Handle.Close()
 	output := make(chan []byte, 1)
 	go func() { output <- readTail(read) }()

@@ -10,7 +10,7 @@ import (
 
 // ordersVersion and the form that follows it are those of daemon/exec, which
 // shares no package with anything.
-const ordersVersion = "roost-exec/1"
+const ordersVersion = "roost-exec/2"
 
 // ordersFile returns a file in memory that roost-exec reads its orders from. It
 // is no pipe, as an environment may be larger than what a pipe holds.

@@ -52,7 +52,7 @@ type Child struct {
 	Ticks  uint64 // its start, field 22 of its stat
 	Handle proc.Handle
 	Exited <-chan Status // gets how it ended, once
-	failed *os.File      // read end of roost-exec's error pipe
+	line   *os.File      // to roost-exec: the word to go on there, why it failed back
 }
 
 // Error is where a start failed.
@@ -81,8 +81,8 @@ type Spawner struct {
 	Env  []string
 }
 
-// Start forks a child that will become the program. It is led into its tree, but
-// has not become the program when Start returns: Running tells.
+// Start forks a child that will become the program once Go is called. It is led into
+// its tree. Of a keeper that dies before Go nothing is left: the child ends.
 func (s *Spawner) Start(o Order) (*Child, error) {
 	join, err := o.Tree.Join()
 	if err != nil {
@@ -95,21 +95,21 @@ func (s *Spawner) Start(o Order) (*Child, error) {
 		return nil, stepError("fork", err, "orders")
 	}
 	defer orders.Close()
-	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
-		return nil, stepError("fork", err, "pipe")
+	p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, stepError("fork", err, "socketpair")
 	}
 	defer unix.Close(p[1])
 	_ = unix.SetNonblock(p[0], true) // its own end's only, for Go's poller
-	c := &Child{failed: os.NewFile(uintptr(p[0]), "error pipe")}
+	c := &Child{line: os.NewFile(uintptr(p[0]), "line to roost-exec")}
 	if err := s.fork(c, o, join, orders, p[1]); err != nil {
-		_ = c.failed.Close()
+		_ = c.line.Close()
 		return nil, err
 	}
 	return c, nil
 }
 
-func (s *Spawner) fork(c *Child, o Order, join tree.Join, orders *os.File, errorFD int) error {
+func (s *Spawner) fork(c *Child, o Order, join tree.Join, orders *os.File, lineFD int) error {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return stepError("fork", err, os.DevNull)
@@ -120,7 +120,7 @@ func (s *Spawner) fork(c *Child, o Order, join tree.Join, orders *os.File, error
 		Dir: "/",
 		Env: s.Env,
 		Files: []uintptr{
-			null.Fd(), orNull(o.Stdout, null).Fd(), orNull(o.Stderr, null).Fd(), orders.Fd(), uintptr(errorFD),
+			null.Fd(), orNull(o.Stdout, null).Fd(), orNull(o.Stderr, null).Fd(), orders.Fd(), uintptr(lineFD),
 		},
 		Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd, UseCgroupFD: join.FD >= 0, CgroupFD: join.FD},
 	}
@@ -163,18 +163,21 @@ func orNull(f, null *os.File) *os.File {
 	return f
 }
 
+// Go lets the child become the program, or fail. It is called once.
+func (c *Child) Go() { _, _ = c.line.Write([]byte{1}) } // Running says why it could not hear it
+
 // Running returns nil once the program runs in the child, or where it failed. A
 // child that was killed before is one that runs: its status says the rest.
 func (c *Child) Running() error {
-	defer c.failed.Close()
-	message, err := io.ReadAll(c.failed)
-	if err != nil {
-		return stepError("exec", err, "error pipe")
+	defer c.line.Close()
+	message, err := io.ReadAll(c.line)
+	switch {
+	case len(message) > 0:
+		return parseError(message)
+	case err != nil && !errors.Is(err, unix.ECONNRESET): // it ended without having heard Go
+		return stepError("exec", err, "line to roost-exec")
 	}
-	if len(message) == 0 {
-		return nil
-	}
-	return parseError(message)
+	return nil
 }
 
 func parseError(message []byte) error {

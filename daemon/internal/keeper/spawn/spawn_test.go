@@ -83,6 +83,7 @@ func start(tb testing.TB, s *Spawner, o Order) (*Child, error) {
 		return nil, err
 	}
 	tb.Cleanup(c.Handle.Close)
+	c.Go()
 	return c, c.Running()
 }
 
@@ -108,6 +109,36 @@ func runReport(t *testing.T, s *Spawner, o Order, file string) keepertest.Report
 		t.Errorf("the app's pid is %d, the child's was %d", r.PID, c.PID)
 	}
 	return r
+}
+
+// Before Go there is no app: a keeper that dies has then not written down that there
+// is one.
+func TestStart_NothingRunsBeforeGo(t *testing.T) {
+	s := newSpawner(t)
+	for name, end := range map[string]func(c *Child){
+		"the keeper died": func(c *Child) { _ = c.line.Close() },
+		"it was killed":   func(c *Child) { _ = c.Handle.Signal(unix.SIGKILL) },
+	} {
+		file := filepath.Join(t.TempDir(), "report")
+		o := order(t, "")
+		o.Env = append(o.Env[:0:0], keepertest.Variable+"=report:"+file)
+		c, err := s.Start(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Handle.Close()
+		select {
+		case st := <-c.Exited:
+			t.Errorf("%s: it ended with %v before", name, st.Wait)
+		case <-time.After(50 * time.Millisecond): // it would have run by now
+		}
+		end(c)
+		st := <-c.Exited
+		if _, err := os.Stat(file); err == nil || st.Wait.ExitStatus() == 0 {
+			t.Errorf("%s: the app ran, and ended with %v", name, st.Wait)
+		}
+		_ = c.Running()
+	}
 }
 
 func TestStart_GivesTheAppExactlyWhatWasOrdered(t *testing.T) {
@@ -309,6 +340,7 @@ func BenchmarkStart(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
+		c.Go()
 		if err := c.Running(); err != nil {
 			b.Fatal(err)
 		}
