@@ -38,6 +38,7 @@ type StartError struct {
 	Message string // which thing, why, what to do
 	Exit    *Exit  // of step exit
 	Timeout bool   // start.timeout passed
+	Lost    bool   // the keeper died meanwhile, and nothing is left of the start
 	Err     error
 }
 

@@ -3,9 +3,35 @@ package keeper
 import (
 	"context"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/roostd/roost/daemon/internal/app"
 	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
 )
+
+// launchLost is for a launch that got no answer. Where that is because the keeper has
+// died, the next one knows what became of it: it runs, or nothing is left of it.
+func (c *Client) launchLost(ctx context.Context, p *Process, err error) (*keeperv1.Record, error) {
+	failed := &app.StartError{Step: "fork", Message: "the keeper could not start it: " + status.Convert(err).Message(), Err: err}
+	switch status.Code(err) {
+	case codes.InvalidArgument, codes.AlreadyExists:
+		return nil, failed
+	case codes.Unavailable:
+		list, err := c.rpc.List(ctx, &keeperv1.ListRequest{})
+		if err != nil {
+			break
+		}
+		for _, r := range list.GetRecords() {
+			if r.GetInstance() == string(p.id) && r.GetExit() == nil {
+				return r, nil
+			}
+		}
+		failed.Lost = true
+	}
+	c.abandon(p)
+	return nil, failed
+}
 
 // abandon is for a launch whose answer was lost: nobody follows the process, so if
 // the keeper tells of one, now or later, it is killed and forgotten.

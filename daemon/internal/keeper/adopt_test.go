@@ -1,8 +1,10 @@
 package keeper
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -12,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roostd/roost/daemon/internal/app"
+	"github.com/roostd/roost/daemon/internal/keeper/proc"
 	"github.com/roostd/roost/daemon/internal/keeper/tree"
 )
 
@@ -253,4 +256,48 @@ func TestAdopt_UpgradeInPlace(t *testing.T) {
 	if got := f.output(list[0], "stdout"); got != "started\nbye\n" || list[0].Exit() != (app.Exit{Time: list[0].Exit().Time}) {
 		t.Errorf("output %q, exit %+v", got, list[0].Exit())
 	}
+}
+
+// A keeper that dies at any moment of a launch leaves an app that the next one
+// knows, or none.
+func TestAdopt_KilledInTheMiddleOfALaunch(t *testing.T) {
+	for _, lane := range []string{"", tree.LaneScan} {
+		t.Run("lane "+lane, func(t *testing.T) {
+			f := newOutsideFixture(t, lane)
+			const rounds = 12
+			lost := 0
+			for n := range rounds {
+				old := f.keeperPID()
+				go func() {
+					time.Sleep(time.Duration(n) * 400 * time.Microsecond) // a launch takes some milliseconds
+					_ = syscall.Kill(old, syscall.SIGKILL)
+				}()
+				l := f.spec("term:0:bye\n")
+				p, err := f.client.Launch(t.Context(), l)
+				f.nextKeeper(old)
+				if start, ok := errors.AsType[*app.StartError](err); ok && start.Lost {
+					lost++
+					f.await(func() bool { return !runsInstance(l.ID) })
+					continue
+				}
+				if err != nil {
+					t.Fatalf("round %d: %v", n, err)
+				}
+				if err := p.Kill(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				f.wait(p.Gone())
+			}
+			t.Logf("%d of %d launches were lost", lost, rounds)
+		})
+	}
+}
+
+// runsInstance tells whether a process bears the id of an instance.
+func runsInstance(id app.InstanceID) bool {
+	all, _ := proc.All()
+	return slices.ContainsFunc(all, func(s proc.Stat) bool {
+		name, ok := proc.Environ(s.PID, tree.InstanceVariable)
+		return ok && name == string(id) && !s.Dead()
+	})
 }

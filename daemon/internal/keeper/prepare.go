@@ -15,9 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/roostd/roost/daemon/internal/app"
 	"github.com/roostd/roost/daemon/internal/keeper/resolve"
 	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
@@ -66,10 +63,7 @@ func (c *Client) launch(ctx context.Context, p *Process, prep *prepared) (*keepe
 	defer cancel()
 	resp, err := c.rpc.Launch(ctx, prep.request)
 	if err != nil {
-		if code := status.Code(err); code != codes.InvalidArgument && code != codes.AlreadyExists {
-			c.abandon(p)
-		}
-		return nil, &app.StartError{Step: "fork", Message: "the keeper could not start it: " + status.Convert(err).Message(), Err: err}
+		return c.launchLost(ctx, p, err)
 	}
 	if f := resp.GetFailure(); f != nil {
 		return nil, prep.explain(f)

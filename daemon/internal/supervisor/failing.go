@@ -37,8 +37,8 @@ func (e startFailed) on(c *controller) {
 	m.Phase, m.Reason, m.OutputTail = app.PhaseStopping, e.err.Message, shortTail(e.tail)
 	m.Exit = e.err.Exit
 	c.recordFailedStart(m, e)
-	if e.stranger && !m.secondPort {
-		c.start(action{rollout: c.roll.replaces(m), reason: "another port, for the last one was taken"}, true)
+	if why := e.another(); why != "" && !m.second {
+		c.start(action{rollout: c.roll.replaces(m), reason: why}, true)
 		return
 	}
 	at := time.Now()
@@ -61,6 +61,18 @@ func (e startFailed) on(c *controller) {
 		c.failRollout(message, e.tail)
 	}
 	c.failedStart(at, message, e)
+}
+
+// another is why another start may do at once, "" where it may not: it is no fault of
+// the app's.
+func (e startFailed) another() string {
+	switch {
+	case e.stranger:
+		return "another port, for the last one was taken"
+	case e.err.Lost:
+		return "once more, for the keeper died during the last start"
+	}
+	return ""
 }
 
 // failedStart keeps what a failed start means for those who wait, and whether

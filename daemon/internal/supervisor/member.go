@@ -25,7 +25,7 @@ type member struct {
 	draining     bool          // it was in the set when it was told to stop
 	probation    time.Duration // while others take requests: how long it has to be ready before it does; 0: it is over
 	published    bool          // it has been in the set
-	secondPort   bool          // it was started because a stranger had another one's port
+	second       bool          // it was started because another's start failed, see another
 	health       checkup
 	failing      failing
 	due          string // why it is to be replaced; "": it is not
@@ -81,9 +81,9 @@ func (c *controller) member(id app.InstanceID) *member {
 
 // start starts an instance: of the desired generation where it is the rollout's,
 // else of the serving one.
-func (c *controller) start(a action, secondPort bool) {
+func (c *controller) start(a action, second bool) {
 	g := c.serving()
-	m := &member{orders: make(chan order, 1), secondPort: secondPort}
+	m := &member{orders: make(chan order, 1), second: second}
 	notes := map[string]string{}
 	if a.rollout {
 		g = desiredOf(c.stored)

@@ -315,6 +315,27 @@ func TestPort_AStartThatFailsForAStrangerIsTriedOnAPortThatIsFree(t *testing.T) 
 	})
 }
 
+// A keeper that dies in the middle of a start costs the request that asked for it
+// nothing. One that keeps dying does.
+func TestActivate_AStartThatTheKeeperDidNotSurviveIsTriedOnceMore(t *testing.T) {
+	lost := script{refuse: &app.StartError{Step: "fork", Message: "the keeper could not start it", Lost: true}}
+	for most, want := range map[int]int{1: 2, 5: 2} {
+		inBubble(t, func(t *testing.T, r *rig) {
+			r.apply(spec("web"))
+			r.host.behaveBy(func(app.Launch) script {
+				if r.host.launches > most {
+					return script{boot: time.Second}
+				}
+				return lost
+			})
+			_, f := r.activate("web")
+			if (f == nil) != (most == 1) || r.host.count() != want {
+				t.Errorf("lost up to %d times: fault %v after %d launches, want %d", most, f, r.host.count(), want)
+			}
+		})
+	}
+}
+
 func TestPort_FixedOneInUseNamesItsOwner(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.host.strangers[8080] = "pid 7 (nginx)"
