@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/roostd/roost/daemon/internal/app"
 	"github.com/roostd/roost/daemon/internal/keeper/keepertest"
@@ -106,6 +107,13 @@ func (f *fixture) shutdown() {
 	if err := c.Shutdown(ctx, true); err != nil {
 		f.tb.Errorf("shutdown: %v", err)
 	}
+	// Until it has ended it may still make files.
+	lock, err := os.OpenFile(filepath.Join(f.state, "keeper.lock"), os.O_RDWR, 0)
+	if err != nil {
+		f.tb.Fatal(err)
+	}
+	defer lock.Close()
+	f.await(func() bool { return unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil })
 }
 
 // connect makes the fixture's client and runs it until the test's end.
