@@ -325,6 +325,22 @@ func TestActivator_ForgetsWhatSaysNothing(t *testing.T) {
 	})
 }
 
+func TestWait_OfflineIsToldOnceThePageIsThere(t *testing.T) {
+	refused := Failure{Code: "offline", Epoch: 1, Revision: 1}
+	inBubble(t, refuse(time.Second, refused), func(t *testing.T, w *world) {
+		out := w.wait(t.Context())
+		time.Sleep(time.Second + pageTime/4)
+		w.publish() // not the set that takes it offline
+		time.Sleep(pageTime / 4)
+		w.revision++
+		w.registry.Apply(backend.Set{App: "app", Epoch: 1, Revision: w.revision, Policy: policy, Offline: &backend.Offline{}})
+		(<-out).want(t, "offline", time.Second+pageTime/2)
+	})
+	inBubble(t, refuse(time.Second, refused), func(t *testing.T, w *world) {
+		(<-w.wait(t.Context())).want(t, "offline", time.Second+pageTime) // and there is none
+	})
+}
+
 func TestWait_OfflineEndsIt(t *testing.T) {
 	inBubble(t, ready(time.Hour), func(t *testing.T, w *world) {
 		out := w.wait(t.Context())

@@ -2,6 +2,7 @@ package activator
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/roostd/roost/proxy/internal/backend"
@@ -17,6 +18,9 @@ const (
 	// failed start may come and still be what the client is told: it says more.
 	// The daemon's clock starts a little after the request's.
 	sameMoment = 100 * time.Millisecond
+	// pageTime is how much later than the daemon's word that an app is offline its
+	// page may come: they take different ways.
+	pageTime = time.Second
 )
 
 // waiter is one request's wait.
@@ -45,7 +49,7 @@ func (w *waiter) wait(ctx context.Context, timeout time.Duration) error {
 	for {
 		changed := w.pool.Changed() // before looking, so that no change is missed
 		if done, err := w.look(); done {
-			return err
+			return w.withPage(ctx, err)
 		}
 		nowDown, turned := w.call.reached()
 		if nowDown != down {
@@ -96,6 +100,31 @@ func (w *waiter) look() (done bool, err error) {
 	}
 	w.call = c
 	return false, nil
+}
+
+// withPage returns the end of a wait, err, once the pool has the page of an app that
+// is offline: that is what the request is to be answered with.
+func (w *waiter) withPage(ctx context.Context, err error) error {
+	if f, ok := errors.AsType[*Failure](err); !ok || f.Code != codeOffline {
+		return err
+	}
+	limit := time.NewTimer(pageTime)
+	defer limit.Stop()
+	for {
+		changed := w.pool.Changed()
+		if w.pool.Offline() != nil || w.pool.Removed() {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-limit.C:
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-w.activator.ctx.Done():
+			return err
+		}
+	}
 }
 
 // answered handles the answer to w.call, which brought no endpoint but those that
