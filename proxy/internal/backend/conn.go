@@ -74,6 +74,12 @@ func (l *Lease) OnDrain(f func()) (stop func() bool) {
 	return context.AfterFunc(ctx, f)
 }
 
+// OnEnd calls f, in a goroutine of its own, when the endpoint has drained and is
+// told to end. The function it returns takes that back, see context.AfterFunc.
+func (l *Lease) OnEnd(f func()) (stop func() bool) {
+	return context.AfterFunc(l.endpoint.over, f)
+}
+
 // OnOffline calls f, in a goroutine of its own, when the app goes offline, at once
 // if it is. The function it returns takes that back, see context.AfterFunc.
 func (l *Lease) OnOffline(f func()) (stop func() bool) {

@@ -16,11 +16,16 @@ type endpoint struct {
 	// draining ends when the endpoint takes no more requests.
 	draining context.Context
 	drain    context.CancelFunc
+	// over ends when the time for its open exchanges is up: it was draining, and
+	// is told to end.
+	over context.Context
+	end  context.CancelFunc
 }
 
 func newEndpoint(ep Endpoint) *endpoint {
 	e := &endpoint{Endpoint: ep}
 	e.draining, e.drain = context.WithCancel(context.Background())
+	e.over, e.end = context.WithCancel(context.Background())
 	if ep.Draining {
 		e.drain()
 	}

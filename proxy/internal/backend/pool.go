@@ -194,6 +194,10 @@ func (p *Pool) take(eps []Endpoint) (leaving []func()) {
 		p.current = append(p.current, e)
 	}
 	for _, e := range old {
+		if e.Draining && !p.removed {
+			// Of an app that was removed nobody tells how long they may go on.
+			leaving = append(leaving, e.end)
+		}
 		leaving = append(leaving, e.leave()...)
 		if e.inFlight > 0 {
 			p.dropped = append(p.dropped, e)

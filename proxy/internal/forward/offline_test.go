@@ -122,10 +122,11 @@ func TestOffline_WebSocketsOfInstancesThatDrainAlreadyGoToo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w, ws := wsWorld(t)
 			w.inFlight(1)
-			w.drainInstances()
 			if drop {
 				w.set.Endpoints = nil
 				w.apply()
+			} else {
+				w.drainInstances()
 			}
 			echoes(t, ws) // it may go on
 			w.offline(&backend.Offline{})

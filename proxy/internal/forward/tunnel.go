@@ -71,12 +71,14 @@ func (x *exchange) switchProtocols() {
 	stop := x.lease.OnDrain(func() { t.drain(t.policy) })
 	// An app that is taken offline is to leave its files now.
 	stopOffline := x.lease.OnOffline(func() { t.drain(true) })
+	stopEnd := x.lease.OnEnd(func() { t.drain(true) })
 	if c.srv.draining.Load() {
 		t.drain(t.policy)
 	}
 	t.run()
 	stop()
 	stopOffline()
+	stopEnd()
 	c.setTunnel(nil)
 	x.rec.BytesIn, x.rec.BytesOut = t.up.bytes, t.down.bytes
 	c.cut = t.down.err != nil && !t.down.said

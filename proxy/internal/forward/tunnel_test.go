@@ -212,6 +212,23 @@ func TestTunnel_DrainWaits(t *testing.T) {
 	w.inFlight(0)
 }
 
+// TestTunnel_DrainEnds: once the daemon takes a draining instance out of the set,
+// it is told to end. One that was taken out without a drain may come back.
+func TestTunnel_DrainEnds(t *testing.T) {
+	w, c := wsWorld(t)
+	endpoints := w.set.Endpoints
+	w.set.Endpoints = nil
+	w.apply()
+	echoes(t, c)
+	w.set.Endpoints = endpoints
+	w.drainInstances()
+	echoes(t, c)
+	w.set.Endpoints = nil
+	w.apply()
+	goesAway(t, c)
+	w.inFlight(0)
+}
+
 // TestTunnel_InstanceStopsWhileDraining: the client gets the close frame that
 // the app did not send.
 func TestTunnel_InstanceStopsWhileDraining(t *testing.T) {
