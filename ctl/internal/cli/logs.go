@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -106,7 +107,7 @@ func (p *program) readLogs(ctx context.Context, req *roostv1.ReadLogsRequest) er
 			return p.streamEnd(ctx, req.GetFollow(), err)
 		}
 		if d := resp.GetDropped(); d != nil {
-			p.note("roostctl: %d lines (%d bytes) are missing here: this reader was too slow", d.GetLines(), d.GetBytes())
+			p.note("roostctl: %s", missing(d))
 		}
 		for _, e := range resp.GetBatch().GetEntries() {
 			some = true
@@ -115,6 +116,15 @@ func (p *program) readLogs(ctx context.Context, req *roostv1.ReadLogsRequest) er
 			}
 		}
 	}
+}
+
+// missing says what a reader of logs has missed. Of what was deleted nobody can count
+// the lines.
+func missing(d *roostv1.LogDropped) string {
+	if d.GetLines() > 0 {
+		return fmt.Sprintf("%d lines (%d bytes) are missing here: this reader was too slow", d.GetLines(), d.GetBytes())
+	}
+	return fmt.Sprintf("%d bytes are missing here: they were deleted (logs.max_files) before they were read", d.GetBytes())
 }
 
 func (p *program) logEntry(e *roostv1.LogEntry) error {

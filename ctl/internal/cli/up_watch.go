@@ -69,7 +69,7 @@ func (w *watcher) readApp(ctx context.Context, app string) {
 			return
 		}
 		if d := resp.GetDropped(); d != nil {
-			w.out.say(render.Yellow, "%d lines of %s are missing here: they come too fast for this terminal", d.GetLines(), app)
+			w.out.say(render.Yellow, "%s: %s", app, missing(d))
 		}
 		for _, e := range resp.GetBatch().GetEntries() {
 			w.out.write(app, app+"/"+e.GetInstance()+"/"+e.GetStream().String(), e.GetData())

@@ -51,13 +51,7 @@ func (s *LogService) ReadLogs(req *roostv1.ReadLogsRequest, stream grpc.ServerSt
 		read: func(ctx context.Context, emit func([]logs.Entry) error, caughtUp func() error) error {
 			return s.Logs.Read(ctx, q, emit, caughtUp)
 		},
-		send: func(list []logs.Entry) error {
-			batch := &roostv1.LogBatch{}
-			for _, e := range list {
-				batch.Entries = append(batch.Entries, entryTo(e))
-			}
-			return stream.Send(&roostv1.ReadLogsResponse{Message: &roostv1.ReadLogsResponse_Batch{Batch: batch}})
-		},
+		send: func(list []logs.Entry) error { return sendEntries(list, stream.Send) },
 		caughtUp: func() error {
 			return stream.Send(&roostv1.ReadLogsResponse{Message: &roostv1.ReadLogsResponse_CaughtUp{CaughtUp: &roostv1.LogCaughtUp{}}})
 		},
@@ -65,6 +59,27 @@ func (s *LogService) ReadLogs(req *roostv1.ReadLogsRequest, stream grpc.ServerSt
 			return stream.Send(&roostv1.ReadLogsResponse{Message: &roostv1.ReadLogsResponse_Heartbeat{Heartbeat: &roostv1.Heartbeat{}}})
 		},
 	}.serve(stream.Context())
+}
+
+// sendEntries sends entries in order, and between them what is missing.
+func sendEntries(list []logs.Entry, send func(*roostv1.ReadLogsResponse) error) error {
+	for len(list) > 0 {
+		if missed := list[0].Missed; missed > 0 {
+			dropped := &roostv1.LogDropped{Bytes: missed}
+			if err := send(&roostv1.ReadLogsResponse{Message: &roostv1.ReadLogsResponse_Dropped{Dropped: dropped}}); err != nil {
+				return err
+			}
+		}
+		batch := &roostv1.LogBatch{Entries: []*roostv1.LogEntry{entryTo(list[0])}}
+		list = list[1:]
+		for len(list) > 0 && list[0].Missed == 0 {
+			batch.Entries, list = append(batch.Entries, entryTo(list[0])), list[1:]
+		}
+		if err := send(&roostv1.ReadLogsResponse{Message: &roostv1.ReadLogsResponse_Batch{Batch: batch}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func entryTo(e logs.Entry) *roostv1.LogEntry {

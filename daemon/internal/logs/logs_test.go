@@ -1,11 +1,13 @@
 package logs
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -212,6 +214,20 @@ func TestRead_GoesOnBehindAHole(t *testing.T) {
 	f.want("one\nthree\nfive\n")
 	if got := text(read(t, d.store(), Query{Tail: new(2)})); got != "five\n" {
 		t.Errorf("tail: %q", got)
+	}
+}
+
+func TestRead_TellsHowMuchIsMissing(t *testing.T) {
+	d := newDisk(t.TempDir())
+	d.writeSegment(t, "i1", Stdout, 0, "one\ntw")
+	d.writeSegment(t, "i1", Stdout, 8, "three\nfour\n")
+	var got []string
+	for _, e := range read(t, d.store(), Query{}) {
+		got = append(got, fmt.Sprintf("%d %s", e.Missed, bytes.TrimSpace(e.Data)))
+	}
+	// The beginning of a line whose end is gone is missing, too.
+	if want := []string{"0 one", "4 three", "0 four"}; !slices.Equal(got, want) {
+		t.Errorf("read %q, want %q", got, want)
 	}
 }
 

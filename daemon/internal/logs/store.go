@@ -79,6 +79,7 @@ type Entry struct {
 	Instance string
 	Stream   string
 	Data     []byte // line end included, the token excepted
+	Missed   int64  // bytes of the stream before Data that were deleted before they were read
 	Partial  bool   // the line has no end yet, or is continued by the next entry
 	Cursor   string // reading on from it gives what follows this entry
 }

@@ -26,6 +26,7 @@ type stream struct {
 	hold     bool    // bytes without an entry in the index wait for it
 	held     bool    // some do
 	queued   bool
+	missed   int64 // bytes before the next entry that are gone
 	rested   int64 // end of the line without an end that was looked at last
 }
 
@@ -69,6 +70,7 @@ func (s *stream) fill() (bool, error) {
 		return false, err
 	}
 	if got.off != at { // deleted before it was read
+		s.missed += got.off - s.pos
 		s.buf, s.searched, s.pos, s.batches = s.buf[:0], 0, got.off, nil
 		return s.fill()
 	}
@@ -142,8 +144,9 @@ func (s *stream) take(n int, partial, final bool) Entry {
 	s.time = s.timeOf(s.pos)
 	e := Entry{
 		Time: time.Unix(0, s.time), App: s.instance.app, Instance: s.instance.id, Stream: s.name,
-		Data: s.secret.hide(s.buf[:n], final), Partial: partial,
+		Data: s.secret.hide(s.buf[:n], final), Partial: partial, Missed: s.missed,
 	}
+	s.missed = 0
 	s.pos += int64(n)
 	s.buf = s.buf[n:]
 	s.searched = 0

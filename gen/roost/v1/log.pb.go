@@ -274,7 +274,8 @@ type ReadLogsResponse_Batch struct {
 }
 
 type ReadLogsResponse_Dropped struct {
-	// Dropped tells that this reader was too slow, and what it missed.
+	// Dropped tells what this reader missed before what comes next: it was
+	// deleted before it was read.
 	Dropped *LogDropped `protobuf:"bytes,2,opt,name=dropped,proto3,oneof"`
 }
 
@@ -445,7 +446,7 @@ func (x *LogEntry) GetCursor() string {
 // LogDropped tells what a slow reader missed.
 type LogDropped struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Lines missed.
+	// Lines missed; 0 where nobody can count them any more.
 	Lines int64 `protobuf:"varint,1,opt,name=lines,proto3" json:"lines,omitempty"`
 	// Bytes missed.
 	Bytes         int64 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`

@@ -1,0 +1,30 @@
+package api
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/roostd/roost/daemon/internal/logs"
+	roostv1 "github.com/roostd/roost/gen/roost/v1"
+)
+
+// What is missing is told where it is missing.
+func TestSendEntries_TellsOfGapsBetweenThem(t *testing.T) {
+	var sent []string
+	entry := func(text string, missed int64) logs.Entry { return logs.Entry{Data: []byte(text), Missed: missed} }
+	err := sendEntries([]logs.Entry{entry("a", 3), entry("b", 0), entry("c", 5)}, func(r *roostv1.ReadLogsResponse) error {
+		text := fmt.Sprint("missed ", r.GetDropped().GetBytes())
+		if b := r.GetBatch(); b != nil {
+			text = ""
+			for _, e := range b.GetEntries() {
+				text += string(e.GetData())
+			}
+		}
+		sent = append(sent, text)
+		return nil
+	})
+	if want := []string{"missed 3", "ab", "missed 5", "c"}; err != nil || !slices.Equal(sent, want) {
+		t.Errorf("sent %q, %v, want %q", sent, err, want)
+	}
+}
