@@ -126,7 +126,7 @@ func (d *daemon) stdoutFault(p app.ProcessInfo, why string) {
 	d.events.Record(app.Event{
 		ID: app.EventStdoutFileFailed, App: p.App, Instance: p.ID, Severity: app.Warning,
 		Message: "the copy of the app's output that logs.stdout_file asks for cannot be written: " + why +
-			": the app runs, and roostctl logs has its output; make the folder writable to the app's user and recycle",
+			": the app runs, and roostctl logs has its output; see that the app's user may write there and that there is room, then recycle",
 		Attributes: map[string]string{
 			"pid": strconv.Itoa(p.PID), "generation": strconv.FormatInt(p.Generation, 10), "error": why,
 		},

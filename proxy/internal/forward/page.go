@@ -24,7 +24,7 @@ type page struct {
 // show its page.
 func newPage(f *failure, forBrowser bool, policy *backend.Policy, requestID string) page {
 	a, detailed := look(f.code), policy.DetailedErrors
-	if _, start := guideTo(f.code); start && policy.BareStartFailure {
+	if _, start := guideTo(f.code, detailed); start && policy.BareStartFailure {
 		return page{status: a.status}
 	}
 	if f.offline != nil {
@@ -51,7 +51,7 @@ func problem(a answer, f *failure, detailed bool, requestID string) string {
 		Steps     []string `json:"steps,omitempty"`
 		RequestID string   `json:"request_id,omitempty"`
 	}{Type: "about:blank", Title: a.title, Status: a.status, Detail: a.text, Code: f.code, RequestID: requestID}
-	if g, ok := guideTo(f.code); ok {
+	if g, ok := guideTo(f.code, detailed); ok {
 		p.Event, p.Causes, p.Steps = g.event, g.causes, g.steps
 	}
 	if detailed {
@@ -87,7 +87,7 @@ func htmlPage(a answer, f *failure, detailed bool, requestID string) string {
 	if detailed && f.detail != "" {
 		b.WriteString("<pre>" + html.EscapeString(f.detail) + "</pre>\n")
 	}
-	g, guided := guideTo(f.code)
+	g, guided := guideTo(f.code, detailed)
 	if guided {
 		g.html(&b)
 	}

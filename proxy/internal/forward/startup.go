@@ -2,6 +2,7 @@ package forward
 
 import (
 	"html"
+	"slices"
 	"strings"
 )
 
@@ -24,8 +25,10 @@ var startSteps = []string{
 	"The event has the step that failed, the reason and the app's last output: roostctl events",
 	"All that the app wrote: roostctl logs APP",
 	"Try its command by hand: in its folder, as its user, with the same environment.",
-	"While the app is in development, set ROOST_DETAILED_ERRORS=1 in its env to have the reason and its output on this page.",
 }
+
+// detailStep is for pages that do not have the details.
+const detailStep = "While the app is in development, set ROOST_DETAILED_ERRORS=1 in its env to have the reason and its output on this page."
 
 var guides = map[string]guide{
 	"start-failed":  {"StartFailed", startCauses, startSteps},
@@ -37,11 +40,15 @@ var guides = map[string]guide{
 }
 
 // guideTo is the guide to a failure, if it is one of a start. An unknown code is.
-func guideTo(code string) (guide, bool) {
+// detailed says that its reader sees the details.
+func guideTo(code string, detailed bool) (guide, bool) {
 	if _, known := answers[code]; !known {
 		code = "start-failed"
 	}
 	g, ok := guides[code]
+	if ok && !detailed {
+		g.steps = append(slices.Clip(g.steps), detailStep)
+	}
 	return g, ok
 }
 

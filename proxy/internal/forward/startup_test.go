@@ -37,6 +37,9 @@ func TestStartFailure_SaysWhatItUsuallyIsAndWhereTheReasonIs(t *testing.T) {
 					t.Errorf("%s: %q is not in %s", code, want, page)
 				}
 			}
+			if strings.Contains(page, "ROOST_DETAILED_ERRORS") == development {
+				t.Errorf("%s, in development %v, is told to show the details: %s", code, development, page)
+			}
 			if strings.Contains(page, "4711") != development || strings.Contains(page, "Traceback: &lt;script&gt;") != development || strings.Contains(page, "<script>") {
 				t.Errorf("%s, in development %v: %s", code, development, page)
 			}
