@@ -97,9 +97,11 @@ func (s *AppService) GetApp(ctx context.Context, req *roostv1.GetAppRequest) (*r
 // ListApps returns every app, ordered by name.
 func (s *AppService) ListApps(ctx context.Context, _ *roostv1.ListAppsRequest) (*roostv1.ListAppsResponse, error) {
 	all := s.Apps.Apps().All()
-	resp := &roostv1.ListAppsResponse{}
+	resp, left := &roostv1.ListAppsResponse{}, outputs(listedOutput)
 	for _, name := range sortedKeys(all) {
-		resp.Apps = append(resp.Apps, appTo(all[name], showsEnv(ctx)))
+		p := appTo(all[name], showsEnv(ctx))
+		left.bound(p)
+		resp.Apps = append(resp.Apps, p)
 	}
 	return resp, nil
 }

@@ -55,9 +55,11 @@ func (s *InstanceService) ListInstances(_ context.Context, req *roostv1.ListInst
 		}
 	}
 	slices.SortFunc(list, byAppThenAge)
-	resp := &roostv1.ListInstancesResponse{}
+	resp, left := &roostv1.ListInstancesResponse{}, outputs(listedOutput)
 	for _, i := range list {
-		resp.Instances = append(resp.Instances, s.to(i))
+		p := s.to(i)
+		p.OutputTail = left.take(p.GetOutputTail())
+		resp.Instances = append(resp.Instances, p)
 	}
 	return resp, nil
 }

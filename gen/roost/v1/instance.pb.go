@@ -468,7 +468,8 @@ func (x *ListInstancesRequest) GetIncludeExited() bool {
 // ListInstancesResponse holds the instances.
 type ListInstancesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Instances by app name, then oldest first.
+	// Instances by app name, then oldest first. Of very many that failed some have only
+	// the first line of their output_tail: GetInstance has all of it.
 	Instances     []*Instance `protobuf:"bytes,1,rep,name=instances,proto3" json:"instances,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
