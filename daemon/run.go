@@ -87,7 +87,7 @@ func newDaemon(cfg config, db *store.Store) (d *daemon, err error) {
 			d.close()
 		}
 	}()
-	d.health.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
+	api.SetHealth(d.health, healthv1.HealthCheckResponse_NOT_SERVING)
 	if d.epoch, err = db.NextEpoch(); err != nil {
 		return d, err
 	}
@@ -211,7 +211,7 @@ func (d *daemon) announce(ctx context.Context) error {
 			"log_dir", d.cfg.logDir, "keeper_log_dir", k.Abilities["log_dir"])
 	}
 	d.record(app.EventDaemonStarted, "roostd "+d.cfg.version+" started", "")
-	d.health.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
+	api.SetHealth(d.health, healthv1.HealthCheckResponse_SERVING)
 	d.cfg.notify("READY=1")
 	d.cfg.log.Info("ready", "epoch", d.epoch, "apps", len(d.apps.Apps().All()), "took", time.Since(d.start).Round(time.Millisecond))
 	return nil

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
@@ -286,6 +287,29 @@ func TestListInstances_LiveOnesInOrder(t *testing.T) {
 		}
 		if got.String() != " "+want {
 			t.Errorf("%v: got%s, want %s", req, got.String(), want)
+		}
+	}
+}
+
+// Whoever probes a service by its name, as grpc_health_probe -service does, gets an answer.
+func TestSetHealth_OfEveryService(t *testing.T) {
+	server, h := grpc.NewServer(), health.NewServer()
+	Services{
+		Apps: &AppService{}, Instances: &InstanceService{}, Logs: &LogService{}, Events: &EventService{},
+		Routing: &RoutingService{}, System: &SystemService{}, Health: h,
+	}.Register(server)
+	for _, want := range []healthv1.HealthCheckResponse_ServingStatus{
+		healthv1.HealthCheckResponse_NOT_SERVING, healthv1.HealthCheckResponse_SERVING,
+	} {
+		SetHealth(h, want)
+		for name := range server.GetServiceInfo() {
+			if strings.HasPrefix(name, "grpc.") {
+				continue
+			}
+			got, err := h.Check(t.Context(), &healthv1.HealthCheckRequest{Service: name})
+			if err != nil || got.Status != want {
+				t.Errorf("%s: %v, %v, want %v", name, got, err, want)
+			}
 		}
 	}
 }

@@ -3,6 +3,7 @@
 package api
 
 import (
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
@@ -31,4 +32,15 @@ func (s Services) Register(r reflection.GRPCServer) {
 	roostv1.RegisterSystemServiceServer(r, s.System)
 	healthv1.RegisterHealthServer(r, s.Health)
 	reflection.Register(r)
+}
+
+// SetHealth sets what h answers for the whole daemon, and for each service by its name.
+func SetHealth(h *health.Server, to healthv1.HealthCheckResponse_ServingStatus) {
+	h.SetServingStatus("", to)
+	for _, service := range []*grpc.ServiceDesc{
+		&roostv1.AppService_ServiceDesc, &roostv1.InstanceService_ServiceDesc, &roostv1.LogService_ServiceDesc,
+		&roostv1.EventService_ServiceDesc, &roostv1.RoutingService_ServiceDesc, &roostv1.SystemService_ServiceDesc,
+	} {
+		h.SetServingStatus(service.ServiceName, to)
+	}
 }
