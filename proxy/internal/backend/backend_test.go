@@ -3,6 +3,7 @@ package backend
 import (
 	"fmt"
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -127,6 +128,7 @@ func TestRegistry_LoadsNameAnAppToItsEnd(t *testing.T) {
 					if len(r.Loads()) == 0 {
 						t.Fatal("an app with an open exchange is not named")
 					}
+					runtime.Gosched() // where there is one CPU only, it would be this loop's for 10 ms
 				}
 				removing.Wait()
 				if len(r.Loads()) != 1 {
