@@ -140,3 +140,17 @@ func TestWatch_AChangeThatNoDaemonSawRecyclesTheNextTime(t *testing.T) {
 		}
 	})
 }
+
+func TestWatch_ADeploymentThatTakesTheAppOfflineRecyclesNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.up(spec("web"))
+		r.folders.change("web", func(s *app.FolderState) {
+			s.Page, s.Changed = html("deploying"), "web.config"
+			s.Settled++
+		})
+		r.wantState("web", app.StateOffline)
+		if n := r.recorder.count(app.EventAppRecycled); n != 0 {
+			t.Fatalf("%d events say that an app is recycled which is stopped", n)
+		}
+	})
+}

@@ -35,13 +35,13 @@ func (w cause) attributes() map[string]string {
 }
 
 // recycleAll has every live instance replaced, one at a time, by one of the
-// serving generation, in the folder that is pinned to. Where none lives nothing
-// happens. A rollout under way goes first: what it replaces anyway is not replaced
+// serving generation, in the folder that is pinned to. Where none lives, or none may
+// any more, nothing happens. A rollout under way goes first: what it replaces anyway is not replaced
 // twice, and what it has started already is replaced once more.
 func (c *controller) recycleAll(why cause) {
 	found := false
 	for _, m := range c.members {
-		if m.live() {
+		if m.live() && !c.out() {
 			found = true
 			m.due = cmp.Or(m.due, why.message)
 		}
