@@ -114,6 +114,25 @@ func TestRecycle_MaxAgeCountsAcrossDaemons(t *testing.T) {
 	l.end(t)
 }
 
+// What was changed while no daemon was there is seen by the next one.
+func TestWatch_AChangeWhileTheDaemonIsAwayCounts(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	s := h.site("web", func(spec *roostv1.AppSpec) {
+		spec.Recycle = &roostv1.Recycle{MinReady: durationpb.New(100 * time.Millisecond), Watch: []string{"web.config"}}
+	})
+	s.put("web.config", "0")
+	s.online()
+	pid := h.pids("web")[0]
+	l := startLoad(h, "web", 4, 50, true)
+	h.daemon.end(syscall.SIGKILL)
+	s.put("web.config", "1")
+	h.startDaemon()
+	h.eventually("the app is recycled", func() bool { return h.count("web", "AppRecycled") == 1 })
+	h.replaced("web", pid)
+	l.end(t)
+}
+
 // An app whose health check hangs is replaced, and serves until then.
 func TestHealth_HangingCheckUnderLoad(t *testing.T) {
 	t.Parallel()
