@@ -62,7 +62,7 @@ func (r *reader) known(name, self string) string {
 			return "PORT"
 		}
 	}
-	if v := r.env.find(name); v != nil && !r.env.leads(v, self, map[*variableOf]bool{}) {
+	if v := r.env.find(name); v != nil && !r.env.inRing(v, self) {
 		return v.name
 	}
 	for _, h := range hostVariables {
@@ -71,21 +71,4 @@ func (r *reader) known(name, self string) string {
 		}
 	}
 	return ""
-}
-
-// leads reports whether the value of v asks for the variable name, by itself or
-// by another's: in Windows each would mean the old machine's, here none ever ends.
-func (v *variables) leads(from *variableOf, name string, seen map[*variableOf]bool) bool {
-	if name == "" || seen[from] {
-		return false
-	}
-	if seen[from] = true; strings.EqualFold(from.name, name) {
-		return true
-	}
-	for _, m := range variable.FindAllStringSubmatch(from.attr.value, -1) {
-		if next := v.find(m[1]); next != nil && v.leads(next, name, seen) {
-			return true
-		}
-	}
-	return false
 }

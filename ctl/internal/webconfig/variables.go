@@ -10,7 +10,11 @@ import (
 
 // variables are those of the app, in the order of the file. Names that differ in
 // case only are one, as in Windows: the last wins.
-type variables struct{ list []variableOf }
+type variables struct {
+	list  []variableOf
+	index map[string]int // by the name in lower case
+	rings []int          // of each, once they are asked for
+}
 
 type variableOf struct {
 	name  string
@@ -19,10 +23,8 @@ type variableOf struct {
 }
 
 func (v *variables) find(name string) *variableOf {
-	for i := range v.list {
-		if strings.EqualFold(v.list[i].name, name) {
-			return &v.list[i]
-		}
+	if i, ok := v.index[strings.ToLower(name)]; ok {
+		return &v.list[i]
 	}
 	return nil
 }
@@ -32,6 +34,10 @@ func (v *variables) put(name string, a attribute) {
 		old.name, old.attr = name, a
 		return
 	}
+	if v.index == nil {
+		v.index = map[string]int{}
+	}
+	v.index[strings.ToLower(name)] = len(v.list)
 	v.list = append(v.list, variableOf{name: name, attr: a})
 }
 
@@ -63,7 +69,7 @@ func (r *reader) variablesOf(s *element) {
 		case "environmentVariable":
 			r.variable(e)
 		case "clear":
-			r.env.list = nil
+			r.env = variables{}
 		default:
 			r.error(e.place, "env", "<%s> cannot stand in <environmentVariables>, IIS would not start the app: only environmentVariable and clear can", e.name)
 		}
