@@ -25,7 +25,8 @@ type Fault struct {
 	Path     string
 	Message  string
 	Severity Severity
-	text     string // the line
+	text     string // the line, or a part of it
+	before   int    // characters of the line that are before text
 }
 
 // Error is the fault in one line: file:line:column: message.
@@ -43,10 +44,10 @@ func (f Fault) Error() string {
 	return b.String()
 }
 
-// WithLine is the fault with the line that it is in, for who reads something else
-// than a manifest.
-func (f Fault) WithLine(text string) Fault {
-	f.text = text
+// WithLine is the fault with the line that it is in, or a part of it that begins
+// behind so many characters, for who reads something else than a manifest.
+func (f Fault) WithLine(text string, before int) Fault {
+	f.text, f.before = text, before
 	return f
 }
 
@@ -62,7 +63,7 @@ func (f Fault) Excerpt() string {
 		return ""
 	}
 	line := []rune(f.text)
-	at := min(max(f.Column-1, 0), len(line))
+	at := min(max(f.Column-1-f.before, 0), len(line))
 	from := 0
 	if at >= excerptWidth {
 		from = at - excerptWidth/2

@@ -148,14 +148,23 @@ func (r *reader) field(name string) string {
 // mark remembers where a field of the spec comes from.
 func (r *reader) mark(field string, at place) { r.marks[field] = at }
 
+// maxFaults is more than anybody reads, and few enough for a file that is made of
+// nothing else.
+const maxFaults = 500
+
 func (r *reader) report(severity manifest.Severity, at place, field, message string) {
-	r.faults = append(r.faults, faultAt(at, r.field(field), message, severity))
+	switch {
+	case len(r.faults) < maxFaults:
+		r.faults = append(r.faults, faultAt(at, r.field(field), message, severity))
+	case len(r.faults) == maxFaults && severity == manifest.Error:
+		r.faults = append(r.faults, faultAt(at, "", "and more is wrong from here on: mend what is above first", severity))
+	}
 }
 
 func faultAt(at place, path, message string, severity manifest.Severity) manifest.Fault {
-	line, column, text := at.doc.position(at.at)
+	line, column := at.doc.position(at.at)
 	f := manifest.Fault{File: at.doc.name, Line: line, Column: column, Path: path, Message: message, Severity: severity}
-	return f.WithLine(text)
+	return f.WithLine(at.doc.around(at.at))
 }
 
 func (r *reader) error(at place, field, format string, args ...any) {

@@ -143,7 +143,7 @@ func (r *reader) findApp(root *element, sections []*element) {
 		case r.aspNetCore == nil:
 			r.aspNetCore = s
 		default:
-			line, _, _ := r.aspNetCore.place.doc.position(r.aspNetCore.place.at)
+			line, _ := r.aspNetCore.place.doc.position(r.aspNetCore.place.at)
 			r.error(s.place, "", "a second <aspNetCore>: line %d has one already", line)
 		}
 	}

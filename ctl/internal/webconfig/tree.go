@@ -32,16 +32,32 @@ func newDocument(name, text string) *document {
 	return d
 }
 
-// position returns the line and column, in characters, of an offset, and the line.
-func (d *document) position(at int) (line, column int, text string) {
+// position returns the line and column of an offset, in characters.
+func (d *document) position(at int) (line, column int) {
+	at = min(max(at, 0), len(d.text))
+	i := sort.SearchInts(d.lines, at+1) - 1
+	return i + 1, utf8.RuneCountInString(d.text[d.lines[i]:at]) + 1
+}
+
+// around is what is shown of the line around an offset: of a file that is one long
+// line not all of it for each fault. before is how many characters of the line are
+// left out in front.
+func (d *document) around(at int) (text string, before int) {
+	const reach = 512 // bytes to both sides: more than an excerpt shows
 	at = min(max(at, 0), len(d.text))
 	i := sort.SearchInts(d.lines, at+1) - 1
 	end := len(d.text)
 	if i+1 < len(d.lines) {
 		end = d.lines[i+1] - 1
 	}
-	begin := d.lines[i]
-	return i + 1, utf8.RuneCountInString(d.text[begin:at]) + 1, strings.TrimSuffix(d.shown(d.text, begin, end), "\r")
+	begin, from, to := d.lines[i], max(d.lines[i], at-reach), min(end, at+reach)
+	for from > begin && !utf8.RuneStart(d.text[from]) {
+		from--
+	}
+	for to < end && !utf8.RuneStart(d.text[to]) {
+		to++
+	}
+	return strings.TrimSuffix(d.shown(d.text, from, max(from, to)), "\r"), utf8.RuneCountInString(d.text[begin:from])
 }
 
 // place is an offset in a document.
@@ -157,7 +173,7 @@ func (p *parser) syntax(at, end int, err error) error {
 		message = "invalid character entity: an & that is meant is written &amp;"
 	}
 	if message == "unexpected EOF" && p.open != nil {
-		line, _, _ := p.doc.position(p.open.place.at)
+		line, _ := p.doc.position(p.open.place.at)
 		message = fmt.Sprintf("it ends before <%s> of line %d does", p.open.name, line)
 	}
 	return &syntaxError{at, fmt.Errorf("not XML: %s", message)}
