@@ -3,6 +3,7 @@ package folder
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -13,6 +14,7 @@ import (
 type Watcher struct {
 	log     hclog.Logger
 	open    func() (*inotify, error)
+	page    func(dir string) (*app.OfflinePage, error)
 	changes chan app.FolderChange
 	wake    chan struct{} // holds one: wanted has changed
 
@@ -23,7 +25,7 @@ type Watcher struct {
 // New returns a Watcher that does nothing before Run, but Look.
 func New(log hclog.Logger) *Watcher {
 	return &Watcher{
-		log: log, open: newInotify, changes: make(chan app.FolderChange),
+		log: log, open: newInotify, page: pageOf, changes: make(chan app.FolderChange),
 		wake: make(chan struct{}, 1), wanted: map[string]*watched{},
 	}
 }
@@ -31,14 +33,14 @@ func New(log hclog.Logger) *Watcher {
 // Look returns the page that takes an app in this folder out of service; nil where
 // there is none, or no folder that can be read.
 func (w *Watcher) Look(dir string) *app.OfflinePage {
-	page, _ := pageOf(dir)
+	page, _ := w.page(dir)
 	return page
 }
 
 // Watch makes f what is watched for the app. What it shows comes by Changes.
 func (w *Watcher) Watch(name string, f app.Folder) {
 	w.mu.Lock()
-	w.wanted[name] = &watched{Folder: f, name: name, changes: w.changes, wake: make(chan struct{}, 1), dirs: map[string][]string{}}
+	w.wanted[name] = &watched{Folder: f, name: name, page: w.page, changes: w.changes, wake: make(chan struct{}, 1), dirs: map[string][]string{}}
 	w.mu.Unlock()
 	w.renew()
 }
@@ -73,7 +75,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	defer wg.Wait()
+	defer w.leave(&wg)
 	defer cancel()
 	failed := make(chan error, 1)
 	if kernel != nil {
@@ -95,6 +97,26 @@ func (w *Watcher) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// leavePatience is how long the end of Run waits for looks that are under way.
+const leavePatience = time.Second
+
+// leave waits for all that Run has started, but for who looks at a folder that does
+// not answer, as on a mount whose server is away: nothing brings him back.
+func (w *Watcher) leave(wg *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		wg.Wait()
+	}()
+	t := time.NewTimer(leavePatience)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+		w.log.Warn("a folder does not answer, and is not waited for")
 	}
 }
 

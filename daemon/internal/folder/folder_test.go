@@ -325,7 +325,7 @@ func TestPage_WhatCounts(t *testing.T) {
 func TestWatched_LookAtAFolderThatIsAwayKeepsThePage(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "away")
 	page := &app.OfflinePage{Page: []byte("x")}
-	w := &watched{Folder: app.Folder{Dir: dir}, wake: make(chan struct{}, 1), state: app.FolderState{Page: page}}
+	w := &watched{Folder: app.Folder{Dir: dir}, page: pageOf, wake: make(chan struct{}, 1), state: app.FolderState{Page: page}}
 	if w.look(time.Now()); w.state.Page != page {
 		t.Fatal("online because its folder is away")
 	}
@@ -334,5 +334,30 @@ func TestWatched_LookAtAFolderThatIsAwayKeepsThePage(t *testing.T) {
 	}
 	if w.look(time.Now()); w.state.Page != nil {
 		t.Fatal("offline in a folder without a page")
+	}
+}
+
+func TestWatcher_EndsThoughAFolderDoesNotAnswer(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	w := New(hclog.NewNullLogger())
+	w.page = func(string) (*app.OfflinePage, error) {
+		close(asked)
+		<-answer
+		return nil, nil
+	}
+	defer close(answer)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	w.Watch("web", app.Folder{Dir: t.TempDir()})
+	<-asked
+	cancel()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("the daemon cannot end: a look is waited for that nobody can end")
 	}
 }

@@ -32,6 +32,7 @@ type watched struct {
 	name    string
 	kernel  *inotify // nil: there is none
 	without string   // why
+	page    func(dir string) (*app.OfflinePage, error)
 	changes chan<- app.FolderChange
 	wake    chan struct{} // holds one
 
@@ -120,7 +121,7 @@ func (w *watched) look(now time.Time) {
 	}
 	w.settle(now)
 	w.state.Newest, w.state.NewestTime = found.newest()
-	page, err := pageOf(w.Dir)
+	page, err := w.page(w.Dir)
 	if !errors.Is(err, fs.ErrNotExist) {
 		// A folder that is away, as while it is replaced, changes nothing: nothing
 		// could run in it either.
