@@ -182,14 +182,25 @@ func (t cgroupTree) killOnce(ctx context.Context) error {
 // and returns what undoes it.
 func (t cgroupTree) freeze(ctx context.Context) (thaw func()) {
 	if write(t.dir, "cgroup.freeze", "1") == nil {
-		return func() { _ = write(t.dir, "cgroup.freeze", "0") }
+		return func() { t.writeAll("cgroup.freeze", "0") }
 	}
 	if write(t.dir, "freezer.state", "FROZEN") == nil {
 		t.waitFrozen(ctx)
-		return func() { _ = write(t.dir, "freezer.state", "THAWED") }
+		return func() { t.writeAll("freezer.state", "THAWED") }
 	}
 	_ = write(t.dir, "pids.max", "0")
 	return func() {}
+}
+
+// writeAll writes a file of the cgroup and of those below it: a keeper that was killed
+// while it killed a probe has left that one's frozen, where nothing dies.
+func (t cgroupTree) writeAll(name, value string) {
+	_ = filepath.WalkDir(t.dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			_ = write(path, name, value)
+		}
+		return ignoreGone(err)
+	})
 }
 
 // waitFrozen gives the v1 freezer a moment. A process deep in the kernel may keep

@@ -1,10 +1,15 @@
 package tree
 
 import (
+	"context"
+	"errors"
 	"os"
+	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -202,6 +207,44 @@ func TestCgroupLane_MakesAndRemoves(t *testing.T) {
 		if _, err := os.Stat(lane.(*cgroupLane).base.dir); !os.IsNotExist(err) {
 			t.Errorf("%s: its folder is left, %v", name, err)
 		}
+	}
+}
+
+// A keeper that dies while it kills a probe leaves it frozen.
+func TestCgroupLane_KillsWhatWasLeftFrozen(t *testing.T) {
+	lane, err := Detect(t.TempDir(), LaneFreezer)
+	if err != nil {
+		t.Skipf("this host has no freezer: %v", err)
+	}
+	defer lane.Close()
+	tr, err := lane.New("one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	probe, err := tr.Sub("probe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sleep", "600")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	if err := errors.Join(
+		write(probe.Dir(), "cgroup.procs", strconv.Itoa(cmd.Process.Pid)), write(probe.Dir(), "freezer.state", "FROZEN"),
+	); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := tr.Kill(ctx); err != nil {
+		_ = write(probe.Dir(), "freezer.state", "THAWED")
+		t.Errorf("kill: %v", err)
+	}
+	<-ended
+	if err := tr.Remove(); err != nil {
+		t.Error(err)
 	}
 }
 
