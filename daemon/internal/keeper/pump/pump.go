@@ -46,6 +46,7 @@ type Pump struct {
 	rolled   func()
 	maxSize  atomic.Int64 // of a segment; 0 is any
 	stuck    bool         // the last roll failed
+	stalled  bool         // the last write failed
 }
 
 // Open opens the stream's FIFO, which must have a writer already or it would look
@@ -193,7 +194,7 @@ func (p *Pump) Run() {
 			return
 		default:
 			p.pause(pace.after(n, waited))
-			waited, stalls = false, 0
+			waited, stalls, p.stalled = false, 0, false
 		}
 	}
 }
@@ -296,7 +297,10 @@ const (
 // stall waits before a failed write is tried again. The output stays in the FIFO
 // meanwhile, and the app waits when that is full.
 func (p *Pump) stall(err error) {
-	p.log.Warn("cannot write output, will try again", "segment", p.segment.Name(), "error", err)
+	if !p.stalled { // once, or a full disk would fill another with that
+		p.log.Warn("cannot write output, will try again", "segment", p.segment.Name(), "error", err)
+	}
+	p.stalled = true
 	t := time.NewTimer(stallWait)
 	defer t.Stop()
 	<-t.C

@@ -163,6 +163,8 @@ func TestPump_WaitsForADiskThatIsFull(t *testing.T) {
 	if err := os.WriteFile(hog, make([]byte, 60<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	var log bytes.Buffer
+	s.pump.log = hclog.New(&hclog.LoggerOptions{Output: &log})
 	s.run()
 	var want bytes.Buffer
 	for i := range 40 {
@@ -171,11 +173,15 @@ func TestPump_WaitsForADiskThatIsFull(t *testing.T) {
 	if _, err := s.app.Write(want.Bytes()); err != nil {
 		t.Fatal(err)
 	}
+	time.Sleep(2*stallWait + stallWait/2) // it tries again and again
 	if err := os.Remove(hog); err != nil {
 		t.Fatal(err)
 	}
 	s.app.Close()
 	<-s.done
+	if n := strings.Count(log.String(), "will try again"); n != 1 {
+		t.Errorf("it said %d times that it waits, want once:\n%s", n, &log)
+	}
 	if got := s.segment(t); got != want.String() {
 		t.Errorf("segment has %d bytes, want %d", len(got), want.Len())
 	}
