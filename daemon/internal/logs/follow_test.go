@@ -239,3 +239,44 @@ func TestFollow_AFolderThatGoesIsNoError(t *testing.T) {
 	d.write(t, "i2", Stdout, "two\n")
 	f.want("one\ntwo\n")
 }
+
+// Whatever is deleted below a follower, it repeats nothing, and comes to the end.
+func TestFollow_AcrossDeletions(t *testing.T) {
+	d := newDisk(t.TempDir())
+	f := follow(t, running(t, d.store()), Query{})
+	const segments, lines, kept = 200, 3, 2
+	start := int64(0)
+	var starts []int64
+	for n := range segments {
+		starts = append(starts, start)
+		for i := range lines {
+			d.writeSegment(t, "i1", Stdout, start, fmt.Sprintf("%07d\n", n*lines+i))
+		}
+		start += lines * 8
+		if n >= kept {
+			path := filepath.Join(d.dir, "web", "i1", fmt.Sprintf("stdout.%d", starts[n-kept]))
+			_, _ = os.Remove(path), os.Remove(path+".idx")
+		}
+	}
+	last := fmt.Sprintf("%07d\n", segments*lines-1)
+	deadline := time.After(20 * time.Second)
+	for got := ""; !strings.HasSuffix(got, last); {
+		select {
+		case <-f.news:
+		case <-deadline:
+			t.Fatalf("it hangs behind %q", got[max(0, len(got)-8):])
+		}
+		f.mu.Lock()
+		got = text(f.entries)
+		f.mu.Unlock()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := ""
+	for _, line := range strings.SplitAfter(strings.TrimSuffix(text(f.entries), "\n"), "\n") {
+		if line <= before || len(strings.TrimSpace(line)) != 7 {
+			t.Fatalf("%q follows %q", line, before)
+		}
+		before = line
+	}
+}
