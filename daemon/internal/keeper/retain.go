@@ -76,19 +76,25 @@ func (r *retention) take() (apps map[string]*keeperv1.LogLimits, total int64) {
 // retain deletes what is too much, until ctx ends.
 func (s *server) retain(ctx context.Context) error {
 	looked := time.Now().Add(-totalEvery)
+	var later <-chan time.Time // when all is to be looked through, so soon after the last time
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.retention.wake:
+		case <-later:
 		}
 		apps, total := s.retention.take()
 		for app, limits := range apps {
 			s.retainApp(app, limits)
 		}
-		if total > 0 && time.Since(looked) >= totalEvery {
+		switch since := time.Since(looked); {
+		case total <= 0:
+		case since >= totalEvery:
 			s.retainAll(total)
-			looked = time.Now()
+			looked, later = time.Now(), nil
+		case later == nil:
+			later = time.After(totalEvery - since)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,10 +10,15 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/roostd/roost/daemon/internal/app"
 	"github.com/roostd/roost/daemon/internal/keeper/pump"
+	"github.com/roostd/roost/daemon/internal/watch"
+	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
 )
 
 func limited(size int64, files int) app.Logs { return app.Logs{MaxSize: size, MaxFiles: &files} }
@@ -165,6 +171,52 @@ func TestSurplus_OldestFirstAndNeverWhatIsKept(t *testing.T) {
 			t.Errorf("of 40 at most %d: %v is deleted, want %q", most, got, want)
 		}
 	}
+}
+
+// What comes right after all output was looked through is looked through, too.
+func TestRetention_OfAllAppsComesBackInTime(t *testing.T) {
+	logs := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		// In the bubble, or its channels were not the bubble's.
+		s := &server{
+			cfg: Config{LogDir: logs, Log: hclog.NewNullLogger()}, retention: newRetention(),
+			deleted: watch.NewHub[string, *keeperv1.LogsDeleted](),
+		}
+		s.retention.limitAll(15)
+		dir := filepath.Join(s.cfg.LogDir, "web", "ended")
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			t.Fatal(err)
+		}
+		left := func() int {
+			list, err := allSegments(s.cfg.LogDir)
+			if err != nil {
+				t.Error(err)
+			}
+			return len(list)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- s.retain(ctx) }()
+		for start := 0; start < 30; start += 10 {
+			if err := os.WriteFile(filepath.Join(dir, fmt.Sprint("stdout.", start)), make([]byte, 10), 0o640); err != nil {
+				t.Error(err)
+			}
+			s.retention.look("web")
+			synctest.Wait()
+		}
+		if n := left(); n != 3 {
+			t.Errorf("%d segments, want the three until a while has passed", n)
+		}
+		time.Sleep(totalEvery)
+		synctest.Wait()
+		if n := left(); n != 1 {
+			t.Errorf("%d segments are left, want one", n)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // A stream is deleted from its beginning, whatever the clock does.
