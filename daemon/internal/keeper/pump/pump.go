@@ -297,10 +297,12 @@ const (
 // stall waits before a failed write is tried again. The output stays in the FIFO
 // meanwhile, and the app waits when that is full.
 func (p *Pump) stall(err error) {
-	if !p.stalled { // once, or a full disk would fill another with that
-		p.log.Warn("cannot write output, will try again", "segment", p.segment.Name(), "error", err)
+	level := hclog.Warn
+	if p.stalled { // told once, or a full disk would fill another with that
+		level = hclog.Debug
 	}
 	p.stalled = true
+	p.log.Log(level, "cannot write output, will try again", "segment", p.segment.Name(), "error", err)
 	t := time.NewTimer(stallWait)
 	defer t.Stop()
 	<-t.C
