@@ -121,12 +121,10 @@ func surplus(list []segment, most int64, weigh func(segment) int64, keep func(se
 }
 
 // remove deletes a segment with its index, and its instance's folder with the last.
+// The index goes first: a segment without one is found again, were the keeper killed
+// between the two.
 func (s segment) remove() error {
-	err := os.Remove(s.path)
-	if err != nil {
-		return ignoreNotExist(err)
-	}
-	err = ignoreNotExist(os.Remove(s.path + pump.IndexSuffix))
+	err := errors.Join(ignoreNotExist(os.Remove(s.path+pump.IndexSuffix)), ignoreNotExist(os.Remove(s.path)))
 	_ = os.Remove(filepath.Dir(s.path)) // fails while something is in it
 	return err
 }
