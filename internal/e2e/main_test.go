@@ -3,11 +3,13 @@ package e2e
 import (
 	"flag"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 )
 
@@ -65,6 +67,25 @@ func build(dir string) error {
 	}
 	return nil
 }
+
+// lookAtSources has go test know what the programs are made of: it keeps a result as
+// long as nothing has changed that a test itself has looked at (not TestMain), and the
+// programs are built by another process.
+var lookAtSources = sync.OnceValue(func() error {
+	for _, dir := range []string{"daemon", "proxy", "ctl", "internal", "gen"} {
+		err := filepath.WalkDir(filepath.Join("..", "..", dir), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && filepath.Ext(path) == ".go" {
+				_, err = os.Stat(path)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	_, err := os.Stat(filepath.Join("..", "..", "go.mod"))
+	return err
+})
 
 func errorsOf(errs ...error) error {
 	for _, err := range errs {

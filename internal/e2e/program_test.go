@@ -42,6 +42,9 @@ func start(t testing.TB, name string, args ...string) *program {
 // startBy has another program, such as unshare, become bin/name.
 func startBy(t testing.TB, by []string, name string, args ...string) *program {
 	t.Helper()
+	if err := lookAtSources(); err != nil {
+		t.Fatal(err)
+	}
 	p := &program{
 		t: t, name: name, exited: make(chan struct{}),
 		listen: map[string]string{}, more: make(chan struct{}),
