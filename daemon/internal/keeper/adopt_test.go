@@ -21,6 +21,7 @@ import (
 // killKeeper kills the keeper and keeps the next one out until allow is called.
 func (f *fixture) killKeeper() (allow func()) {
 	f.tb.Helper()
+	f.await(f.holdsAll)
 	old := f.keeperPID()
 	if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
 		f.tb.Fatal(err)
@@ -44,6 +45,21 @@ func (f *fixture) killKeeper() (allow func()) {
 	})
 	f.await(func() bool { return !runs(strconv.Itoa(old)) })
 	return func() { lock.Close() }
+}
+
+// holdsAll tells whether the client holds every instance that is there.
+func (f *fixture) holdsAll() bool {
+	f.client.mu.Lock()
+	defer f.client.mu.Unlock()
+	for _, p := range f.client.processes {
+		p.mu.Lock()
+		held := p.held != nil || isClosed(p.gone)
+		p.mu.Unlock()
+		if !held {
+			return false
+		}
+	}
+	return true
 }
 
 // nextKeeper waits for a keeper other than the one with the given pid.

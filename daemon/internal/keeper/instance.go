@@ -128,6 +128,7 @@ func (i *instance) run(ctx context.Context) {
 			cleaned = nil
 			close(i.gone) // first: who reads it in the record may forget it at once
 			i.change(func(r *keeperv1.Record) { r.Gone = true })
+			i.server.retention.look(i.record.GetApp()) // not when it starts: a start waits for nothing
 			i.server.wake()
 		case f := <-i.mailbox:
 			f()

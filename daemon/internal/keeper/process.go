@@ -71,7 +71,7 @@ func (p *Process) launched() bool {
 // ended stays so.
 func (p *Process) apply(r *keeperv1.Record) {
 	if !r.GetGone() && !p.launched() {
-		p.hold(r)
+		p.client.spawn(func(context.Context) { p.hold(r) }) // beside the start, which does not wait for it
 	}
 	p.mu.Lock()
 	first := p.info.PID == 0

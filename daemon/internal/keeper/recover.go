@@ -61,6 +61,7 @@ func (s *server) takeOver(r *keeperv1.Record) {
 	close(i.published)
 	if !past {
 		i.watchSegments()
+		s.retention.look(r.GetApp())
 		s.copyOutput(i, r, true)
 	}
 	s.tasks.Go(func() { i.run(s.life) })

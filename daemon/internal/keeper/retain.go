@@ -180,5 +180,4 @@ func (i *instance) watchSegments() {
 		p.OnRoll(func() { i.server.retention.look(app) })
 	}
 	i.limitSegments()
-	i.server.retention.look(app)
 }
