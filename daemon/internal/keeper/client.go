@@ -147,13 +147,21 @@ func (c *Client) stop(cancel func()) {
 	close(c.ended)
 	c.mu.Lock()
 	c.running = nil
-	all := slices.Collect(maps.Values(c.processes))
 	c.mu.Unlock()
-	for _, p := range all {
+	for _, p := range c.all() {
 		p.closeNotify()
-		p.release()
 	}
 	c.tasks.Wait()
+	for _, p := range c.all() { // now that nobody begins to hold one any more
+		p.release()
+	}
+}
+
+// all are the processes that are known now.
+func (c *Client) all() []*Process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Values(c.processes))
 }
 
 func (c *Client) hasSynced() bool {

@@ -97,12 +97,10 @@ func (p *Process) missedExit() *keeperv1.Exit {
 
 // missedExits are the exits that a new keeper cannot know of.
 func (c *Client) missedExits() map[string]*keeperv1.Exit {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	exits := map[string]*keeperv1.Exit{}
-	for id, p := range c.processes {
+	for _, p := range c.all() {
 		if e := p.missedExit(); e != nil {
-			exits[string(id)] = e
+			exits[string(p.id)] = e
 		}
 	}
 	return exits

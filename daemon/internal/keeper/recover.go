@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/roostd/roost/daemon/internal/keeper/proc"
 	"github.com/roostd/roost/daemon/internal/keeper/pump"
@@ -88,10 +87,6 @@ func (s *server) adopt(i *instance, r *keeperv1.Record) error {
 	if err != nil {
 		return err
 	}
-	i.tree = found
-	i.limited = s.limiter.Find(i.id, found)
-	i.pumps = s.reopenOutput(i, r)
-	i.order = func() (spawn.Order, error) { return spawn.OrderOf(leader.PID, leader.Ticks) }
 	handle, err := proc.OpenEnding(leader.PID, leader.Ticks)
 	switch {
 	case err == nil:
@@ -102,6 +97,10 @@ func (s *server) adopt(i *instance, r *keeperv1.Record) error {
 	default:
 		return err
 	}
+	i.tree = found
+	i.limited = s.limiter.Find(i.id, found)
+	i.pumps = s.reopenOutput(i, r) // last: nothing that fails leaves them open
+	i.order = func() (spawn.Order, error) { return spawn.OrderOf(leader.PID, leader.Ticks) }
 	return nil
 }
 
@@ -152,11 +151,6 @@ func (s *server) ReportExits(_ context.Context, req *keeperv1.ReportExitsRequest
 	defer s.mu.Unlock()
 	if !isClosed(s.reported) {
 		s.reports = req.GetExits()
-		for _, e := range s.reports {
-			if e.GetTime() == nil {
-				e.Time = timestamppb.Now()
-			}
-		}
 		close(s.reported)
 	}
 	return &keeperv1.ReportExitsResponse{}, nil

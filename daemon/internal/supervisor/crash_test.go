@@ -116,16 +116,7 @@ func TestRapidFail_StartApplyAndRecycleLiftTheBlockByANewRevision(t *testing.T) 
 	s := func(v string) app.Spec {
 		return spec("web", version(v), func(s *app.Spec) { s.Restart.RapidFailsPerMinute = new(0) })
 	}
-	lifts := map[string]func(r *rig) error{
-		"start":   func(r *rig) error { _, _, err := r.Start(ctx, "web", ""); return err },
-		"recycle": func(r *rig) error { _, _, err := r.Recycle(ctx, "web", ""); return err },
-		"apply":   func(r *rig) error { _, err := r.Apply(ctx, ApplyRequest{Specs: []app.Spec{s("2")}}); return err },
-		"the same apply": func(r *rig) error {
-			_, err := r.Apply(ctx, ApplyRequest{Specs: []app.Spec{s("1")}})
-			return err
-		},
-	}
-	for name, lift := range lifts {
+	for name, lift := range lifts(s) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, r *rig) {
 				r.host.behave(script{exitAfter: time.Millisecond, boot: -1})
@@ -254,4 +245,21 @@ func TestStart_OneOfSeveralFailsAndIsTriedAgainOnceAnotherIsReady(t *testing.T) 
 		r.wantAlive(2)
 		r.wantState("web", app.StateRunning)
 	})
+}
+
+// lifts are the ways in which an operator lifts a block of web, whose spec is s of
+// version 1.
+func lifts(s func(version string) app.Spec) map[string]func(r *rig) error {
+	apply := func(version string) func(r *rig) error {
+		return func(r *rig) error {
+			_, err := r.Apply(ctx, ApplyRequest{Specs: []app.Spec{s(version)}})
+			return err
+		}
+	}
+	return map[string]func(r *rig) error{
+		"start":          func(r *rig) error { _, _, err := r.Start(ctx, "web", ""); return err },
+		"recycle":        func(r *rig) error { _, _, err := r.Recycle(ctx, "web", ""); return err },
+		"apply":          apply("2"),
+		"the same apply": apply("1"),
+	}
 }

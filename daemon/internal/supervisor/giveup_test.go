@@ -77,16 +77,7 @@ func TestRapidFailStop_StopsDurablyAndSaysWhy(t *testing.T) {
 
 func TestRapidFailStop_StartApplyAndRecycleLiftIt(t *testing.T) {
 	s := func(v string) app.Spec { return spec("web", version(v), rapidFail(1, app.RapidFailStop)) }
-	lifts := map[string]func(r *rig) error{
-		"start":   func(r *rig) error { _, _, err := r.Start(ctx, "web", ""); return err },
-		"recycle": func(r *rig) error { _, _, err := r.Recycle(ctx, "web", ""); return err },
-		"apply":   func(r *rig) error { _, err := r.Apply(ctx, ApplyRequest{Specs: []app.Spec{s("2")}}); return err },
-		"the same apply": func(r *rig) error {
-			_, err := r.Apply(ctx, ApplyRequest{Specs: []app.Spec{s("1")}})
-			return err
-		},
-	}
-	for name, lift := range lifts {
+	for name, lift := range lifts(s) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, r *rig) {
 				r.crashLoop(s("1"))
