@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/roostd/roost/daemon/internal/app"
+	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
 )
 
 // shell is an app that is a shell script. As root it is of the user nobody, in a
@@ -244,9 +245,10 @@ func TestStdoutFile_AFaultIsToldOnceOfAllDaemons(t *testing.T) {
 	}
 	p := f.launch(l)
 	f.await(func() bool { return len(faults()) == 1 })
-	f.await(func() bool {
-		r, err := readRecord(instanceDir(f.state, string(p.id)), recordName)
-		return err == nil && r.GetAnnotations()[toldNote] != ""
+	f.await(func() bool { // what the next daemon is told; the disk has it a moment before
+		list, err := f.client.rpc.List(t.Context(), &keeperv1.ListRequest{})
+		return err == nil && len(list.GetRecords()) == 1 && list.GetRecords()[0].GetInstance() == string(p.id) &&
+			list.GetRecords()[0].GetAnnotations()[toldNote] != ""
 	})
 	f.stop()
 	f.connect()
