@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +27,7 @@ type load struct {
 	failed []string
 	dials  int
 	last   map[string]int // answers by instance
+	over   []int          // requests that are over, by worker
 }
 
 // startLoad sends rate requests per second in all over the given number of
@@ -36,15 +38,15 @@ func startLoad(h *host, name string, connections, rate int, posts bool) *load {
 
 // startLoadAlso does so of an app that may turn requests away with a Roost-Error.
 func startLoadAlso(h *host, name string, connections, rate int, posts bool, also string) *load {
-	l := &load{stop: make(chan struct{}), last: map[string]int{}, also: also}
+	l := &load{stop: make(chan struct{}), last: map[string]int{}, also: also, over: make([]int, connections)}
 	pause := time.Second * time.Duration(connections) / time.Duration(rate)
-	for range connections {
-		l.workers.Go(func() { l.work(h.url, name, pause, posts) })
+	for worker := range connections {
+		l.workers.Go(func() { l.work(worker, h.url, name, pause, posts) })
 	}
 	return l
 }
 
-func (l *load) work(addr, name string, pause time.Duration, posts bool) {
+func (l *load) work(worker int, addr, name string, pause time.Duration, posts bool) {
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	var c *client
@@ -65,7 +67,22 @@ func (l *load) work(addr, name string, pause time.Duration, posts bool) {
 			c.close()
 			c = nil
 		}
+		l.mu.Lock()
+		l.over[worker]++
+		l.mu.Unlock()
 	}
+}
+
+// renewed reports whether every worker has sent a request since the last time
+// that it said so, and that request is over.
+func (l *load) renewed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if slices.Min(l.over) < 2 { // the first may have been on its way then
+		return false
+	}
+	clear(l.over)
+	return true
 }
 
 func (l *load) dial(addr string) *client {
