@@ -45,9 +45,13 @@ clean: ## Remove what was built
 	@rm -rf bin
 
 ##@ Test
-.PHONY: test bench fuzz
+.PHONY: test fault bench fuzz
 test: build examples ## All tests with the race detector, end to end ones included. PKG=./proxy/... RUN=TestX
 	@$(GO) test -race -timeout 10m $(if $(RUN),-run '$(RUN)') $(PKG)
+
+# In the package's folder go test prints what a passing test prints: the table.
+fault: ## Kill, fill and take away whatever can be, and count what is lost. SHORT=1 takes minutes less, RUN=TestFault_X
+	@$(GO) test -C internal/e2e -count 1 -timeout 60m -fault $(if $(SHORT),short,full) $(if $(RUN),-run '$(RUN)')
 
 bench: build examples ## All benchmarks, one package at a time. PKG=./internal/e2e/... BENCH=Cold
 	@$(GO) test -p 1 -run '^$$' -bench '$(BENCH)' -benchmem -timeout 30m $(PKG) | { grep -v -e '^ok ' -e '^PASS' -e 'no test files' || true; }

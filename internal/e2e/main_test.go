@@ -39,7 +39,30 @@ func run(m *testing.M) int {
 	if !given("test.parallel") {
 		_ = flag.Set("test.parallel", "4")
 	}
-	return m.Run()
+	return runTests(m)
+}
+
+// runTests runs them all, or the fault suite where that is asked for, which then
+// prints its table. A run that a pattern has not narrowed must have every case.
+func runTests(m *testing.M) int {
+	if *faultForm == "" {
+		return m.Run()
+	}
+	if *faultForm != "short" && *faultForm != "full" {
+		fmt.Fprintf(os.Stderr, "-fault is %q: use short or full\n", *faultForm)
+		return 2
+	}
+	all := !given("test.run") && !given("test.skip")
+	if all {
+		_ = flag.Set("test.run", "^TestFault_")
+	}
+	code := m.Run()
+	rows := faultRows.list
+	if missing := missingFaults(rows); all && len(missing) > 0 {
+		rows, code = append(rows, missing...), 1
+	}
+	printFaults(os.Stdout, rows)
+	return code
 }
 
 func given(name string) bool {
