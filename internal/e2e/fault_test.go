@@ -3,6 +3,7 @@ package e2e
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -31,6 +32,7 @@ type faultCase struct {
 	row     faultRow
 	counted tally
 	losses  tally
+	slow    map[string]time.Duration
 }
 
 // fault makes a test a case of the suite: number is its place in the list of
@@ -77,6 +79,16 @@ func (f *faultCase) lost(what string, n int) {
 	}
 }
 
+// slowest notes how long something took; the table shows the longest.
+func (f *faultCase) slowest(what string, took time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.slow == nil {
+		f.slow = map[string]time.Duration{}
+	}
+	f.slow[what] = max(f.slow[what], took)
+}
+
 func (f *faultCase) Parallel() {
 	f.T.Parallel()
 	f.began = time.Now() // not when it began to wait for its turn
@@ -102,7 +114,7 @@ func (f *faultCase) skip(reason string) {
 func (f *faultCase) end() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.row.counted, f.row.lost, f.row.took = f.counted.String(), f.losses.String(), time.Since(f.began)
+	f.row.counted, f.row.lost, f.row.took = f.seen(), f.losses.String(), time.Since(f.began)
 	switch {
 	case f.losses.sum() > 0:
 		f.row.result = "LOST"
@@ -114,6 +126,15 @@ func (f *faultCase) end() {
 	faultRows.Lock()
 	defer faultRows.Unlock()
 	faultRows.list = append(faultRows.list, f.row)
+}
+
+// seen is what was counted, and what took how long.
+func (f *faultCase) seen() string {
+	parts := []string{f.counted.String()}
+	for _, what := range slices.Sorted(maps.Keys(f.slow)) {
+		parts = append(parts, fmt.Sprintf("%s %v", what, f.slow[what].Round(time.Millisecond)))
+	}
+	return strings.TrimPrefix(strings.Join(parts, ", "), ", ")
 }
 
 // tally counts things by name, in the order in which they were first named.

@@ -120,8 +120,7 @@ func (l *load) ask(c *client, name string, post bool) bool {
 // end stops the load and fails the test if anything was lost.
 func (l *load) end(t testing.TB) {
 	t.Helper()
-	close(l.stop)
-	l.workers.Wait()
+	l.halt()
 	if len(l.failed) > 0 {
 		t.Errorf("%d of %d requests failed: %s", len(l.failed), l.ok+len(l.failed), strings.Join(l.failed[:min(len(l.failed), 10)], "\n"))
 	}
@@ -129,6 +128,26 @@ func (l *load) end(t testing.TB) {
 		t.Error("the load did not get a single answer")
 	}
 	t.Logf("load: %d answered, %d turned away, %d failed, %d connections dialled, %d instances", l.ok, l.turned, len(l.failed), l.dials, len(l.last))
+}
+
+// halt stops the load and waits for its last answers.
+func (l *load) halt() {
+	close(l.stop)
+	l.workers.Wait()
+}
+
+// tell stops the load and has a case of the fault suite note what became of it.
+func (l *load) tell(f *faultCase) {
+	f.Helper()
+	l.halt()
+	f.count("requests", l.ok+len(l.failed))
+	f.lost("requests", len(l.failed))
+	for _, why := range l.failed[:min(len(l.failed), 10)] {
+		f.Log(why)
+	}
+	if l.ok == 0 {
+		f.Error("the load did not get a single answer")
+	}
 }
 
 // answered returns how many requests an instance has answered.

@@ -16,10 +16,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"google.golang.org/protobuf/types/known/durationpb"
-
-	roostv1 "github.com/roostd/roost/gen/roost/v1"
 )
 
 // write has an app write bytes to a stream.
@@ -241,50 +237,6 @@ func TestLogs_TheTokenIsNotInAFailedStartsOutput(t *testing.T) {
 			t.Errorf("%s does not show the output: %s", what, shown[what])
 		}
 	}
-}
-
-// Lines written while the daemon dies again and again, and while it is dead,
-// are there once, whole and in order.
-func TestLogs_NothingIsLostWhoeverDies(t *testing.T) {
-	t.Parallel()
-	h := newHost(t)
-	spec := h.spec("counter", "-count", "3000")
-	spec.Routes, spec.Listen = nil, &roostv1.Listen{Mode: roostv1.ListenMode_LISTEN_MODE_NONE}
-	spec.Recycle.MinReady = durationpb.New(50 * time.Millisecond)
-	h.apply(spec)
-	pid := h.pids("counter")[0]
-	grown := func(by int64) {
-		t.Helper()
-		from := h.stdoutSize("counter")
-		h.eventually("it goes on writing", func() bool { return h.stdoutSize("counter") > from+by })
-	}
-	for range 3 {
-		grown(20_000)
-		h.daemon.end(syscall.SIGKILL)
-		grown(50_000) // what comes meanwhile
-		h.startDaemon()
-		grown(20_000)
-		h.nextKeeper(h.killKeeper())
-		grown(20_000)
-		h.daemon.end(syscall.SIGKILL)
-		h.killKeeper() // nobody but the app has its FIFOs open now
-		h.startDaemon()
-	}
-	h.eventually("the daemon answers", func() bool { _, ok := h.keeper(); return ok })
-	h.eventually("it is known again", func() bool { return slices.Equal(h.pids("counter"), []int32{pid}) })
-	h.stop("counter")
-	lines := strings.Split(strings.TrimSuffix(h.ctlOut("logs", "counter"), "\n"), "\n")[1:] // but the first, "started"
-	last := lines[len(lines)-1]
-	lines = lines[:len(lines)-1]
-	if want := fmt.Sprintf("lines %d", len(lines)); last != want {
-		t.Errorf("the app ended with %q, there are %d lines", last, len(lines))
-	}
-	for n, line := range lines {
-		if want := fmt.Sprintf("line %08d of a text that is as long as log lines are, give or take a few words", n); line != want {
-			t.Fatalf("line %d is %q", n, line)
-		}
-	}
-	t.Logf("%d lines", len(lines))
 }
 
 // stdoutSize is how much an app's instances have written that has been on disk,
