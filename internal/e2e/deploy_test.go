@@ -100,6 +100,7 @@ func TestDeploy_BadVersionIsRolledBack(t *testing.T) {
 			h.daemon.end(9)
 			h.startDaemon()
 			serves("after a daemon restart")
+			h.eventually("the new daemon has found it ready", func() bool { return h.app("web").Ready == 1 }) // else its end is a failed start
 			h.get("web", "/exit")
 			serves("after that and a crash")
 			a := h.app("web")

@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long a test waits for what must come.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // waiterFunc is a Waiter made of a function.
 type waiterFunc func(ctx context.Context, p *backend.Pool, failed []string) error

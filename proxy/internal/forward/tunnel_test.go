@@ -392,7 +392,7 @@ func TestTunnel_CloseOfABusyConnection(t *testing.T) {
 // TestTunnel_WokenLate: a flow that saw the tunnel closing by itself is not ended
 // by the call to look.
 func TestTunnel_WokenLate(t *testing.T) {
-	more := make(chan struct{})
+	more, told := make(chan struct{}), make(chan struct{})
 	w := newWorld(t, []string{rawApp(t, func(c *client) {
 		c.head()
 		io.WriteString(c, switching+"\x82\x04a")
@@ -401,6 +401,7 @@ func TestTunnel_WokenLate(t *testing.T) {
 		<-more
 		io.WriteString(c, "cd")
 		c.want(string(goingAwayMasked))
+		close(told)
 	})})
 	c, peer := w.serveOne()
 	peer.send(handshake).upgraded().want("\x82\x04a")
@@ -413,6 +414,7 @@ func TestTunnel_WokenLate(t *testing.T) {
 	tunnel.wake()
 	more <- struct{}{}
 	peer.want("cd" + string(goingAway))
+	receive(t, told) // before the client leaves
 }
 
 // TestTunnel_CloseOfAClientThatDoesNotRead: a drain does not wait for it.

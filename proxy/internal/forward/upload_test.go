@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // TestUpload_AnswerToTheLastPiece: an app may answer as soon as it has the end of a
@@ -19,6 +20,7 @@ func TestUpload_AnswerToTheLastPiece(t *testing.T) {
 			w := newWorld(t, []string{rawApp(t, func(c *client) {
 				conns.Add(1)
 				for {
+					c.SetDeadline(time.Now().Add(patience))
 					req, err := http.ReadRequest(c.r)
 					if err != nil {
 						return
@@ -31,6 +33,7 @@ func TestUpload_AnswerToTheLastPiece(t *testing.T) {
 			c := w.dial()
 			body := strings.Repeat("x", n)
 			for i := range 1000 {
+				c.SetDeadline(time.Now().Add(patience)) // each exchange has its own, however slow the machine
 				c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", n))
 				receive(t, begun)
 				if resp, _ := c.send(body).expect(200, ""); resp.Close {
