@@ -94,6 +94,7 @@ type trouble struct {
 
 	recycleStreak int       // recycles of the daemon's own that failed in a row
 	recycleAfter  time.Time // until then none is tried again
+	sickness      sickness
 }
 
 // demand is why an app runs.

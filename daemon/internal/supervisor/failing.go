@@ -155,5 +155,6 @@ func (c *controller) noDemand() {
 // lets the proxies know by a new revision.
 func (c *controller) forgive() {
 	c.trouble = trouble{}
+	c.dropCondition(app.CondHealthFailing)
 	c.publishAnew()
 }

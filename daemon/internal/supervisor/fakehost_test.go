@@ -23,6 +23,7 @@ type script struct {
 	linger     time.Duration // from the leader's exit to the last of its tree
 	nowhere    bool          // it listens nowhere
 	probe      time.Duration // of a check
+	sick       error         // of each check
 	warmup     int           // the status of its answer, after three seconds; 0: none
 	shutdown   func(ctx context.Context, p *fakeProcess) (int, error)
 	conditions map[string]string
@@ -77,6 +78,7 @@ func (h *fakeHost) Launch(_ context.Context, l app.Launch) (Process, error) {
 			ID: l.ID, App: l.Spec.Name, Generation: l.Generation, PID: n, StartTime: time.Now(),
 			Token: l.Token, Notes: maps.Clone(l.Notes), Address: fmt.Sprintf("127.0.0.1:%d", l.Port), Conditions: s.conditions,
 		},
+		sick:   s.sick,
 		exited: make(chan struct{}), gone: make(chan struct{}), notified: make(chan struct{}),
 	}
 	if s.exitAfter > 0 {

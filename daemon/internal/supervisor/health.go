@@ -8,11 +8,43 @@ import (
 	"github.com/roostd/roost/daemon/internal/app"
 )
 
+const (
+	firstHealthDelay = 10 * time.Second // from one round of replacements for health to the next; then it doubles
+	maxHealthDelay   = 5 * time.Minute
+	// wellAfter is the age from which an instance falls sick by itself, and not because
+	// whatever it replaced was sick too.
+	wellAfter = 2 * maxHealthDelay
+)
+
 // checkup is how the health checks of an instance go.
 type checkup struct {
 	asking bool
 	next   time.Time
 	failed int // in a row
+}
+
+// sickness is how often in a row new instances had to be replaced for their health
+// as well: then it is not they that are sick, but what all of them ask or are asked.
+type sickness struct {
+	rounds int       // what fell sick together is replaced in one
+	began  time.Time // the last one
+	next   time.Time // when another one may begin
+}
+
+// replaces tells whether a sick instance that was started at a time is to be replaced
+// now.
+func (s *sickness) replaces(started, now time.Time) bool {
+	switch {
+	case started.Before(s.began):
+		return true // in the same round
+	case now.Sub(started) >= wellAfter:
+		*s = sickness{}
+	case now.Before(s.next):
+		return false
+	}
+	s.rounds, s.began = s.rounds+1, now
+	s.next = now.Add(min(firstHealthDelay<<min(s.rounds-1, 10), maxHealthDelay))
+	return true
 }
 
 // lookAfterHealth asks instances that are up whether they are well, where health is
@@ -21,6 +53,10 @@ type checkup struct {
 // only. One that goes, or is to be replaced, is not.
 func (c *controller) lookAfterHealth(now time.Time) time.Time {
 	h := c.serving().Spec.Health
+	if h == nil || !c.wanted() {
+		c.sickness = sickness{}
+		c.dropCondition(app.CondHealthFailing)
+	}
 	var next time.Time
 	for _, m := range c.members {
 		switch {
@@ -69,12 +105,24 @@ func (e healthAsked) on(c *controller) {
 		return
 	case e.err == nil:
 		m.health.failed = 0
+		if m.started.After(c.sickness.began) {
+			c.dropCondition(app.CondHealthFailing)
+		}
 		return
 	}
 	m.health.failed++
 	c.log.Debug("health check failed", "instance", string(m.ID), "in a row", m.health.failed, "error", e.err)
 	if m.health.failed < *h.Failures {
 		return
+	}
+	replace := c.sickness.replaces(m.started, time.Now())
+	if !replace || c.sickness.rounds > 1 {
+		c.noteCondition(app.CondHealthFailing, fmt.Sprintf(
+			"new instances fail their health checks too, and are not replaced before %s: see whether it is the check that is wrong (health): %v",
+			c.sickness.next.Format(time.RFC3339), e.err), false)
+	}
+	if !replace {
+		return // it serves, and is asked again
 	}
 	c.recycleOne(m, app.Warning, cause{
 		trigger: "health", limit: number(int64(*h.Failures)), measured: number(int64(m.health.failed)),

@@ -149,3 +149,67 @@ func TestHealth_UnreadyInstanceIsReplacedToo(t *testing.T) {
 		r.until("it is gone", func() bool { return closed(p.gone) })
 	})
 }
+
+// A check that no instance passes, for it asks the wrong thing, must not replace
+// instances that serve for ever.
+func TestHealth_CheckThatAlwaysFailsBacksOffAndSaysSo(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		sick := func(err error) { r.host.behave(script{boot: time.Second, sick: err}) }
+		sick(errors.New("answers 404"))
+		r.up(spec("web", instances(2), func(s *app.Spec) {
+			s.Health = &app.Health{Probe: app.Probe{Interval: new(5 * time.Second)}, Failures: new(1)}
+		}))
+		replaced := func(d time.Duration) int {
+			before := r.recorder.count(app.EventInstanceRecycled)
+			r.pass(d)
+			return r.recorder.count(app.EventInstanceRecycled) - before
+		}
+		if n := replaced(15 * time.Second); n != 2 {
+			t.Errorf("%d are replaced at first, want both, once", n)
+		}
+		wantCondition(t, r.app("web"), app.CondHealthFailing, "answers 404")
+		if n := replaced(time.Hour); n < 20 || n > 50 {
+			t.Errorf("%d are replaced in the first hour", n)
+		}
+		if n := replaced(time.Hour); n < 20 || n > 24 {
+			t.Errorf("%d are replaced in the second hour, two in five minutes are enough", n)
+		}
+		if n := r.recorder.count(app.EventConditionAppeared); n != 1 {
+			t.Errorf("%d events tell of the condition", n)
+		}
+		r.wantState("web", app.StateRunning)
+
+		sick(nil)
+		r.until("new ones are well", func() bool { return len(r.app("web").Conditions) == 0 })
+		r.pass(time.Hour)
+		for _, p := range r.wantAlive(2) {
+			p.fallSick(errors.New("hangs"))
+		}
+		if n := replaced(10 * time.Second); n != 2 {
+			t.Errorf("%d are replaced after an hour of health, want both at once", n)
+		}
+	})
+}
+
+func TestHealth_AWriteForgivesTheChecksThatFailed(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.host.behave(script{boot: time.Second, sick: errors.New("answers 404")})
+		r.up(spec("web", healthy))
+		r.pass(time.Hour)
+		wantCondition(t, r.app("web"), app.CondHealthFailing, "answers 404")
+		r.apply(spec("web"))
+		if a := r.app("web"); len(a.Conditions) != 0 {
+			t.Errorf("conditions %+v of an app that is not asked for its health", a.Conditions)
+		}
+	})
+}
+
+func wantCondition(t testing.TB, a app.App, kind, message string) {
+	t.Helper()
+	for _, c := range a.Conditions {
+		if c.Type == kind && strings.Contains(c.Message, message) {
+			return
+		}
+	}
+	t.Fatalf("conditions %+v, want %s with %q", a.Conditions, kind, message)
+}
