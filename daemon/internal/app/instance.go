@@ -59,10 +59,11 @@ type Condition struct {
 
 // The condition types.
 const (
-	CondOffline          = "Offline"       // says what keeps the app out of service
-	CondFolderPolled     = "FolderPolled"  // changes in its folder are noticed late
-	CondRecycleFailed    = "RecycleFailed" // of a recycle that the daemon started itself
-	CondHealthFailing    = "HealthFailing" // in instances that were started because it failed in others
+	CondOffline          = "Offline"        // says what keeps the app out of service
+	CondFolderPolled     = "FolderPolled"   // changes in its folder are noticed late
+	CondFolderChanging   = "FolderChanging" // watched files do not become quiet: nothing is started
+	CondRecycleFailed    = "RecycleFailed"  // of a recycle that the daemon started itself
+	CondHealthFailing    = "HealthFailing"  // in instances that were started because it failed in others
 	CondRolloutFailed    = "RolloutFailed"
 	CondRapidFail        = "RapidFail" // stopped for its failures (restart.on_rapid_fail: stop)
 	CondRunsAsRoot       = "RunsAsRoot"

@@ -58,6 +58,7 @@ type controller struct {
 	version int
 	folder  app.FolderState
 	look    int       // its number
+	unrest  time.Time // since when its watched files change; zero: they are quiet
 	unseen  bool      // it was found with instances, and its folder has not been looked at since
 	members []*member // oldest first, until gone
 	ended   []endedInstance
@@ -174,6 +175,7 @@ func (c *controller) turn(now time.Time) time.Time {
 	c.recordReady()
 	c.lookForIdleness(now)
 	again := earliest(c.lookForTriggers(now), c.lookAfterHealth(now))
+	again = earliest(again, c.lookForChanges(now))
 	again = earliest(again, c.recycleDue(now))
 	d := plan(c.wish(now), c.observe(), now)
 	c.carryOut(d.actions)

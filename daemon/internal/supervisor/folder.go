@@ -1,8 +1,10 @@
 package supervisor
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/roostd/roost/daemon/internal/app"
 )
@@ -128,4 +130,29 @@ func (c *controller) settled(before int) {
 // missed tells whether a watched file was changed after the instance was started.
 func (c *controller) missed(m *member) bool {
 	return m.live() && c.folder.Newest != "" && m.StartTime.Before(c.folder.NewestTime)
+}
+
+// changingPatience is how long watched files may change before people are told: a
+// deployment takes its time.
+const changingPatience = 30 * time.Second
+
+// lookForChanges tells where watched files do not become quiet, for nothing is started
+// before they do, and returns when to look again.
+func (c *controller) lookForChanges(now time.Time) time.Time {
+	if c.folder.Changing == "" {
+		c.unrest = time.Time{}
+		c.dropCondition(app.CondFolderChanging)
+		return time.Time{}
+	}
+	if c.unrest.IsZero() {
+		c.unrest = now
+	}
+	settle := *c.serving().Spec.Recycle.Settle
+	if at := c.unrest.Add(changingPatience + settle); now.Before(at) {
+		return at
+	}
+	c.noteCondition(app.CondFolderChanging, fmt.Sprintf(
+		"nothing is started, for a file that recycle.watch matches is changed again and again, last %s: take what is written all the time out of recycle.watch",
+		c.folder.Changing), false)
+	return time.Time{}
 }

@@ -62,6 +62,30 @@ func TestWatch_NothingStartsWhileFilesChangeAndRequestsWait(t *testing.T) {
 	})
 }
 
+// An app whose pattern matches the log that it, or another one, writes would never
+// start, and nobody would know why.
+func TestWatch_FilesThatAreNeverQuietAreNamed(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.apply(spec("web"))
+		for range 25 {
+			r.folders.touch("web", "web.config")
+			r.pass(time.Second)
+		}
+		if list := r.app("web").Conditions; len(list) != 0 {
+			t.Fatalf("conditions %+v during a deployment", list)
+		}
+		for range 10 {
+			r.folders.touch("web", "App_Data/app.log")
+			r.pass(time.Second)
+		}
+		wantCondition(t, r.app("web"), app.CondFolderChanging, "App_Data/app.log")
+		r.folders.quiet("web")
+		if list := r.app("web").Conditions; len(list) != 0 {
+			t.Fatalf("conditions %+v, though all is quiet", list)
+		}
+	})
+}
+
 func TestWatch_OneThatWasStartingIsReplacedToo(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.host.behave(script{boot: 10 * time.Second})
