@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/roostd/roost/daemon/internal/app"
 )
@@ -53,14 +54,14 @@ type draft struct {
 // once with fields such as "apps.web.listen.port", with app.Conflict where two
 // apps want the same route or port, and with app.Stale for an etag.
 func (s *Supervisor) Apply(ctx context.Context, req ApplyRequest) ([]ApplyResult, error) {
-	return ask(ctx, s, func() ([]ApplyResult, error) { return s.apply(req) })
+	specs, faults := s.checkSpecs(req) // no other write waits for the host's file systems
+	return ask(ctx, s, func() ([]ApplyResult, error) { return s.apply(req, specs, faults) })
 }
 
-func (s *Supervisor) apply(req ApplyRequest) ([]ApplyResult, error) {
+func (s *Supervisor) apply(req ApplyRequest, specs []candidate, faults []app.Violation) ([]ApplyResult, error) {
 	if s.closing && !req.ValidateOnly {
 		return nil, shuttingDown("")
 	}
-	specs, faults := s.checkSpecs(req)
 	if len(faults) > 0 {
 		return nil, invalid(append(faults, s.claimFaults(req, specs)...))
 	}
@@ -100,34 +101,45 @@ type candidate struct {
 	warnings []app.Violation // of this host; the start will fail with them
 }
 
-// checkSpecs returns the specs checked, and every fault of all of them.
+// checkSpecs returns the specs checked, and every fault of all of them. The host is
+// asked about all of them together.
 func (s *Supervisor) checkSpecs(req ApplyRequest) ([]candidate, []app.Violation) {
-	var specs []candidate
 	var faults []app.Violation
 	if req.Prune && req.Manifest == "" {
 		faults = append(faults, app.Violation{Field: "manifest", Message: "prune needs the manifest's name: give it one with name:"})
 	}
+	specs, found := make([]candidate, len(req.Specs)), make([][]app.Violation, len(req.Specs))
 	seen := map[string]bool{}
-	for _, spec := range req.Specs {
-		c := candidate{Spec: spec.WithDefaults()}
-		found := c.Validate()
-		if seen[spec.Name] {
-			found = append(found, app.Violation{Field: "name", Message: "the app is given twice"})
-		}
+	var wg sync.WaitGroup
+	for i, spec := range req.Specs {
+		twice := seen[spec.Name]
 		seen[spec.Name] = true
-		if spec.Dir != "" && !slices.ContainsFunc(found, func(v app.Violation) bool { return v.Field == "dir" }) {
-			var err error
-			if c.dir, err = s.resolveDir(spec.Dir); err != nil {
-				found = append(found, app.Violation{Field: "dir", Message: err.Error()})
-			}
-		}
-		if len(found) == 0 {
-			found, c.warnings = s.checkOnHost(c.Spec)
-		}
-		faults = append(faults, prefixed(spec.Name, found)...)
-		specs = append(specs, c)
+		wg.Go(func() { specs[i], found[i] = s.checkSpec(spec, twice) })
+	}
+	wg.Wait()
+	for i, spec := range req.Specs {
+		faults = append(faults, prefixed(spec.Name, found[i])...)
 	}
 	return specs, faults
+}
+
+// checkSpec returns a spec checked, and its faults.
+func (s *Supervisor) checkSpec(spec app.Spec, twice bool) (candidate, []app.Violation) {
+	c := candidate{Spec: spec.WithDefaults()}
+	found := c.Validate()
+	if twice {
+		found = append(found, app.Violation{Field: "name", Message: "the app is given twice"})
+	}
+	if spec.Dir != "" && !slices.ContainsFunc(found, func(v app.Violation) bool { return v.Field == "dir" }) {
+		var err error
+		if c.dir, err = s.resolveDir(spec.Dir); err != nil {
+			found = append(found, app.Violation{Field: "dir", Message: err.Error()})
+		}
+	}
+	if len(found) == 0 {
+		found, c.warnings = s.checkOnHost(c.Spec)
+	}
+	return c, found
 }
 
 func prefixed(name string, list []app.Violation) []app.Violation {

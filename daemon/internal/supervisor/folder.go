@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/roostd/roost/daemon/internal/app"
@@ -14,6 +15,29 @@ import (
 func folderOf(a app.Stored) app.Folder {
 	g := servingOf(a)
 	return app.Folder{Dir: g.ResolvedDir, Watch: g.Spec.Recycle.Watch, Settle: *g.Spec.Recycle.Settle}
+}
+
+// pageTurn is an app whose page came or went, and what it was before.
+type pageTurn struct {
+	*entry
+	was *app.OfflinePage
+}
+
+// watchFolders has the folders watched that apps run from, and returns whose page came
+// or went. All are looked at together, so that many that do not answer take no longer
+// than one.
+func (s *Supervisor) watchFolders(list []*entry) []pageTurn {
+	turns := make([]pageTurn, len(list))
+	var wg sync.WaitGroup
+	for i, e := range list {
+		wg.Go(func() {
+			if was := e.folder.Page; s.watchFolder(e) {
+				turns[i] = pageTurn{e, was}
+			}
+		})
+	}
+	wg.Wait()
+	return slices.DeleteFunc(turns, func(t pageTurn) bool { return t.entry == nil })
 }
 
 // watchFolder has the folder watched that an app runs from, and looks whether that

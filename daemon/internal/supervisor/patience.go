@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -9,30 +10,67 @@ import (
 )
 
 // folderPatience is how long a file system may take to answer. One whose mount is
-// dead never does, and whoever asks it stays in the kernel: the supervisor's
-// goroutine, for which every write waits, has it asked by another.
+// dead never does, and whoever asks it stays in the kernel: so another goroutine
+// does, and nobody asks the same again before that has come back.
 const folderPatience = time.Second
 
-// answered returns what f does, and false where that takes too long. What comes
-// later is dropped.
-func answered[T any](f func() T) (T, bool) {
+// questions are those to file systems that nobody waits for any more, and that have
+// no answer yet.
+type questions struct {
+	mu   sync.Mutex
+	open map[string]int
+}
+
+// isOpen tells whether a question was given up and is still open.
+func (q *questions) isOpen(what string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.open[what] > 0
+}
+
+// answered returns what f does, and false where that takes too long, or has taken too
+// long before and is not done yet. What comes later is dropped. what names the question.
+func answered[T any](q *questions, what string, f func() T) (T, bool) {
+	var none T
+	if q.isOpen(what) {
+		return none, false
+	}
 	answer := make(chan T, 1)
-	go func() { answer <- f() }()
+	done, left := false, false // q.mu
+	go func() {
+		v := f()
+		q.mu.Lock()
+		done = true
+		if left {
+			if q.open[what]--; q.open[what] == 0 {
+				delete(q.open, what)
+			}
+		}
+		q.mu.Unlock()
+		answer <- v
+	}()
 	t := time.NewTimer(folderPatience)
 	defer t.Stop()
 	select {
 	case v := <-answer:
 		return v, true
 	case <-t.C:
-		var none T
+	}
+	q.mu.Lock()
+	if left = !done; left {
+		q.open[what]++
+	}
+	q.mu.Unlock()
+	if left {
 		return none, false
 	}
+	return <-answer, true
 }
 
 // lookAt is the page that takes an app in a folder out of service. Of a folder that
 // does not answer it comes by the watcher's changes, once it does.
 func (s *Supervisor) lookAt(dir string) *app.OfflinePage {
-	page, ok := answered(func() *app.OfflinePage { return s.cfg.Watcher.Look(dir) })
+	page, ok := answered(&s.questions, "look "+dir, func() *app.OfflinePage { return s.cfg.Watcher.Look(dir) })
 	if !ok {
 		s.cfg.Log.Warn("a folder does not answer", "dir", dir)
 	}
@@ -45,7 +83,7 @@ func (s *Supervisor) resolveDir(dir string) (string, error) {
 		dir string
 		err error
 	}
-	r, ok := answered(func() result {
+	r, ok := answered(&s.questions, "resolve "+dir, func() result {
 		to, err := s.cfg.Launcher.ResolveDir(dir)
 		return result{to, err}
 	})
@@ -61,7 +99,8 @@ func (s *Supervisor) resolveDir(dir string) (string, error) {
 // checkOnHost returns what only this host can say against a valid spec.
 func (s *Supervisor) checkOnHost(spec app.Spec) (faults, warnings []app.Violation) {
 	type result struct{ faults, warnings []app.Violation }
-	r, ok := answered(func() result {
+	what := fmt.Sprintf("check %q", append([]string{spec.Dir, spec.Command[0]}, spec.EnvFiles...))
+	r, ok := answered(&s.questions, what, func() result {
 		faults, warnings := s.cfg.Launcher.Check(spec)
 		return result{faults, warnings}
 	})

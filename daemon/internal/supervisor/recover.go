@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -64,9 +65,10 @@ func (s *Supervisor) reconcile(ctx context.Context) error {
 		return fmt.Errorf("writing what apps serve: %w", err)
 	}
 	s.reserveFixedPorts()
-	for name, e := range s.entries {
-		if !e.removed && s.watchFolder(e) && anyServes(byApp[name]) {
-			s.recordPage(e, nil) // it came while no daemon was there
+	there := slices.DeleteFunc(slices.Collect(maps.Values(s.entries)), func(e *entry) bool { return e.removed })
+	for _, turned := range s.watchFolders(there) {
+		if anyServes(byApp[turned.Name]) {
+			s.recordPage(turned.entry, nil) // it came while no daemon was there
 		}
 	}
 	s.probeFound(ctx, byApp)

@@ -36,6 +36,8 @@ type Supervisor struct {
 	once   sync.Once
 	wg     sync.WaitGroup // controllers
 
+	questions questions // to folders
+
 	mu          sync.Mutex
 	controllers map[string]*controller // of every app, for what does not change specs
 
@@ -62,7 +64,7 @@ func New(cfg Config) *Supervisor {
 	}
 	s := &Supervisor{
 		ops: make(chan func()), ready: make(chan struct{}), done: make(chan struct{}), detach: make(chan struct{}),
-		controllers: map[string]*controller{}, entries: map[string]*entry{},
+		controllers: map[string]*controller{}, entries: map[string]*entry{}, questions: questions{open: map[string]int{}},
 	}
 	s.shared = &shared{
 		cfg: cfg, gate: newGate(cfg.StartParallelism), ports: newPortPool(cfg.PortLow, cfg.PortHigh),
@@ -198,6 +200,7 @@ func (s *Supervisor) store(put []app.Stored, remove []string) error {
 	if err := s.cfg.Store.Save(put, remove); err != nil {
 		return err
 	}
+	var changed []*entry
 	for _, a := range put {
 		e := s.entries[a.Name]
 		if e == nil {
@@ -206,9 +209,10 @@ func (s *Supervisor) store(put []app.Stored, remove []string) error {
 		}
 		e.versioned = versioned{Stored: a, version: e.version + 1, folder: e.folder, look: e.look}
 		e.removed = false
-		if was := e.folder.Page; s.watchFolder(e) {
-			s.recordPage(e, was)
-		}
+		changed = append(changed, e)
+	}
+	for _, turned := range s.watchFolders(changed) {
+		s.recordPage(turned.entry, turned.was)
 	}
 	for _, name := range remove {
 		e := s.entries[name]

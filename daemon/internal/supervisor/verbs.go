@@ -67,6 +67,12 @@ func (s *Supervisor) Stop(ctx context.Context, name, actor string) (app.App, str
 // folder's links are resolved again. The rollout is "" where nothing runs.
 // app.NotFound, or app.WrongState where the app is stopped or offline, or its folder is gone.
 func (s *Supervisor) Recycle(ctx context.Context, name, actor string) (app.App, string, error) {
+	var asked, resolved string
+	var unresolved error
+	if a, ok := s.apps.Get(name); ok { // no other write waits for its file system
+		asked = desiredOf(a.Stored).Spec.Dir
+		resolved, unresolved = s.resolveDir(asked)
+	}
 	return s.change(ctx, name, actor, func(e *entry) (edit, error) {
 		if e.Stopped && e.RapidFail == nil {
 			return edit{}, app.Errorf(app.WrongState, app.ReasonAppStopped, name, "%s is stopped: roostctl start %s", name, name)
@@ -75,7 +81,10 @@ func (s *Supervisor) Recycle(ctx context.Context, name, actor string) (app.App, 
 			return edit{}, err
 		}
 		desired := desiredOf(e.Stored)
-		dir, err := s.resolveDir(desired.Spec.Dir)
+		dir, err := resolved, unresolved
+		if desired.Spec.Dir != asked { // a write came in between
+			dir, err = s.resolveDir(desired.Spec.Dir)
+		}
 		if err != nil {
 			return edit{}, &app.Fault{
 				Kind: app.WrongState, Reason: app.ReasonInvalidSpec, App: name,
