@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/roostd/roost/daemon/internal/failpoint"
 	"github.com/roostd/roost/daemon/internal/keeper"
 	"github.com/roostd/roost/internal/rpc"
 	"github.com/roostd/roost/internal/units"
@@ -38,6 +39,9 @@ const (
 var errFailed = errors.New("")
 
 func main() {
+	if failpoint.Enabled {
+		failpoint.Arm(os.Getenv("ROOSTD_FAILPOINT"))
+	}
 	err := command().Execute()
 	switch {
 	case errors.Is(err, errFailed):

@@ -40,7 +40,7 @@ var importRules = []rule{
 		reason: "app holds the values and rules that everything else speaks in, so it depends on the standard library alone, and watch hands them round",
 	}, {
 		of:     []string{"daemon/internal/supervisor"},
-		only:   []string{"daemon/internal/app", "daemon/internal/watch", "internal/rungroup", "github.com/hashicorp/go-hclog"},
+		only:   []string{"daemon/internal/app", "daemon/internal/failpoint", "daemon/internal/watch", "internal/rungroup", "github.com/hashicorp/go-hclog"},
 		reason: "supervisor is policy: it declares the ports it needs, and who implements them imports it never the other way round",
 	}, {
 		of: []string{

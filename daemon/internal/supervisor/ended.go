@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/roostd/roost/daemon/internal/app"
+	"github.com/roostd/roost/daemon/internal/failpoint"
 )
 
 // endedInstance is one that is shown though nothing of it is left. The keeper
@@ -69,8 +70,10 @@ func (c *controller) depart() {
 	c.errand(func(ctx context.Context) event {
 		for _, e := range ended {
 			c.instances.Delete(e.id)
+			failpoint.Here(failpoint.Forget)
 			c.forgetRecord(ctx, e)
 		}
+		failpoint.Here(failpoint.Finish)
 		c.shared.finish(ctx, c, past)
 		return nil
 	})

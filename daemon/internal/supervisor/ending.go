@@ -5,25 +5,32 @@ import (
 	"time"
 
 	"github.com/roostd/roost/daemon/internal/app"
+	"github.com/roostd/roost/daemon/internal/failpoint"
 )
 
 // end brings a process to its end, as its stop order says, and stays until
 // nothing of it is left. One that ended by itself has no order.
 func (i *instance) end(ctx context.Context, p app.Process) {
 	if s := i.order.stop; s != nil && !closed(p.Exited()) {
+		failpoint.Here(failpoint.Stopping)
 		i.annotate(ctx, p, map[string]string{noteStopping: s.reason})
+		failpoint.Here(failpoint.Drain)
 		i.drain(ctx, p, s)
+		failpoint.Here(failpoint.Signal)
 		i.ask(ctx, p)
 	}
 	if ctx.Err() != nil {
 		return
 	}
+	failpoint.Here(failpoint.Bury)
 	if !i.bury(ctx, p) {
 		return
 	}
+	failpoint.Here(failpoint.Gone)
 	exit := p.Exit()
 	tail := i.cfg.Recorder.OutputTail(i.launch.Spec.Name, i.launch.ID, tailBytes)
 	i.annotate(ctx, p, map[string]string{noteAccounted: "1"})
+	failpoint.Here(failpoint.Account)
 	i.tell(gone{id: i.launch.ID, exit: &exit, tail: tail, asked: i.asked})
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/roostd/roost/daemon/internal/app"
+	"github.com/roostd/roost/daemon/internal/failpoint"
 )
 
 const (
@@ -144,7 +145,9 @@ func (i *instance) begin(ctx context.Context) (app.Process, *app.StartError) {
 	}
 	chosen := time.Now()
 	i.launch.HTTPSPort = i.cfg.Publisher.HTTPSPort()
+	failpoint.Here(failpoint.Launch)
 	p, err := i.cfg.Launcher.Launch(ctx, i.launch)
+	failpoint.Here(failpoint.Launched)
 	if err != nil {
 		return nil, asStartError(err, "launch")
 	}
@@ -164,10 +167,13 @@ func (i *instance) follow(ctx context.Context, p app.Process, t *turn) {
 		i.reportFailedStart(ctx, p, err)
 	default:
 		i.address = address
+		failpoint.Here(failpoint.Ready)
 		i.tell(becameReady{id: i.launch.ID, address: address})
+		failpoint.Here(failpoint.Published)
 		i.annotate(ctx, p, map[string]string{
 			noteReady: time.Now().Format(time.RFC3339Nano), noteAddress: address,
 		})
+		failpoint.Here(failpoint.Noted)
 		i.serve(ctx, p, address, true)
 	}
 	i.end(ctx, p)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/roostd/roost/daemon/internal/app"
+	"github.com/roostd/roost/daemon/internal/failpoint"
 )
 
 const (
@@ -50,6 +51,7 @@ func (s *Supervisor) reconcile(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("finding the processes of earlier daemons: %w", err)
 	}
+	failpoint.Here(failpoint.Recovered)
 	for _, a := range stored {
 		s.entries[a.Name] = &entry{versioned: versioned{Stored: a}}
 	}

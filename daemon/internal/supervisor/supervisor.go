@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/roostd/roost/daemon/internal/app"
+	"github.com/roostd/roost/daemon/internal/failpoint"
 	"github.com/roostd/roost/daemon/internal/watch"
 )
 
@@ -103,6 +104,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	if err := s.reconcile(ctx); err != nil {
 		return err
 	}
+	failpoint.Here(failpoint.Reconciled)
 	s.cfg.Publisher.Synced()
 	close(s.ready)
 	for _, e := range s.entries {
@@ -189,6 +191,7 @@ func (s *Supervisor) tell(e *entry, kind writeKind) written {
 	select {
 	case r := <-w.reply:
 		e.rollout = r.rollout
+		failpoint.Here(failpoint.Told)
 		return r
 	case <-e.ctl.ctx.Done():
 		return written{app: app.App{Stored: e.Stored}}
