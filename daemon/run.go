@@ -41,7 +41,7 @@ func run(ctx context.Context, cfg config) (err error) {
 	}
 	defer func() { _ = lock.Close() }() // last: until then nobody else may touch what is ours
 
-	db, err := store.Open(filepath.Join(cfg.stateDir, "roost.db"))
+	db, err := store.Open(filepath.Join(cfg.stateDir, "roost.db"), hasEvents(cfg.stateDir))
 	if err != nil {
 		return err
 	}
@@ -61,6 +61,7 @@ func run(ctx context.Context, cfg config) (err error) {
 // daemon is a daemon with all its parts.
 type daemon struct {
 	cfg        config
+	state      *store.Store
 	epoch      uint64
 	start      time.Time
 	keeper     *keeper.Client
@@ -79,7 +80,7 @@ type daemon struct {
 // newDaemon builds the parts, each from those before it. Nothing runs yet.
 func newDaemon(cfg config, db *store.Store) (d *daemon, err error) {
 	d = &daemon{
-		cfg: cfg, start: time.Now(), conditions: newConditions(), health: health.NewServer(), life: newLife(),
+		cfg: cfg, state: db, start: time.Now(), conditions: newConditions(), health: health.NewServer(), life: newLife(),
 	}
 	d.deletions.record = func(e app.Event) { d.events.Record(e) }
 	defer func() {
@@ -102,11 +103,12 @@ func newDaemon(cfg config, db *store.Store) (d *daemon, err error) {
 		Dir: cfg.logDir, Token: d.keeper.Token, Gone: d.keeper.Gone, Log: cfg.log.Named("logs"),
 	})
 	d.events, err = logs.OpenEvents(logs.EventsConfig{
-		Dir: filepath.Join(cfg.stateDir, "events"), Token: d.keeper.Token, Log: cfg.log.Named("events"),
+		Dir: eventsDir(cfg.stateDir), Token: d.keeper.Token, Log: cfg.log.Named("events"),
 	})
 	if err != nil {
 		return d, err
 	}
+	d.tellRestored()
 	d.endpoints, err = endpoint.New(d.epoch, db, d.events, endpoint.Kernel{}, cfg.log.Named("endpoint"))
 	if err != nil {
 		return d, err
@@ -144,6 +146,7 @@ func (d *daemon) run(ctx context.Context, l net.Listener) error {
 	defer stop()
 	err := rungroup.Run(parts,
 		rungroup.Task{Name: "keeper", Run: d.keeper.Run},
+		rungroup.Task{Name: "state", Run: func(ctx context.Context) error { return d.state.Run(ctx, d.cfg.log.Named("state")) }},
 		rungroup.Task{Name: "logs", Run: d.logs.Run},
 		rungroup.Task{Name: "endpoints", Run: d.endpoints.Run},
 		rungroup.Task{Name: "folders", Run: d.folders.Run},

@@ -193,6 +193,7 @@ const (
 	EventDaemonStarted      EventID = "DaemonStarted"
 	EventDaemonStopping     EventID = "DaemonStopping"
 	EventKeeperStarted      EventID = "KeeperStarted"
+	EventStateRestored      EventID = "StateRestored" // roost.db was damaged, or gone
 	EventOutputDeleted      EventID = "OutputDeleted" // old output, for logs.max_files or --log-max-total
 	EventOrphan             EventID = "Orphan"
 	EventConditionAppeared  EventID = "ConditionAppeared"

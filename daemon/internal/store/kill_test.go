@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 // write saves pairs of apps with one generation after the other, each pair in
 // one transaction, and prints each generation once Save has returned.
 func write(path string) error {
-	s, err := Open(path)
+	s, err := Open(path, false)
 	if err != nil {
 		return err
 	}

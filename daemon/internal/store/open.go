@@ -1,23 +1,25 @@
 package store
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/roostd/roost/daemon/internal/app"
 )
 
 // lockWait is how long Open waits for another process to let go of the file.
 const lockWait = time.Second
 
-// UnreadableError says that the file is there and cannot be used. It is never
-// replaced by an empty one: that would stop every app for good.
+// UnreadableError says that the state cannot be used, and neither can its copy. It
+// is never replaced by an empty one: that would end every app.
 type UnreadableError struct {
 	Path string
 	Err  error
@@ -27,26 +29,73 @@ func (e *UnreadableError) Unwrap() error { return e.Err }
 
 // Error says which file, why, and what to do.
 func (e *UnreadableError) Error() string {
-	return fmt.Sprintf("%s cannot be read: %v: it holds every app's spec, so nothing was changed; "+
-		"restore it from a backup, or move it away to begin without apps", e.Path, e.Err)
+	return fmt.Sprintf("%s cannot be used: %v: it says which apps there are, so nothing was changed and what runs goes on; "+
+		"restore it from a backup, or, to begin without apps and end all that runs, move away all that begins with %s, and the folder events beside it",
+		e.Path, e.Err, e.Path)
 }
 
-// Open opens the file at path and makes it where there is none. A file that is
-// damaged, cut off, or of another schema is refused with an *UnreadableError.
-func Open(path string) (*Store, error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if err := create(path); err != nil {
-			return nil, fmt.Errorf("creating %s: %w", path, err)
-		}
+// NewerError says that a newer roostd wrote the file.
+type NewerError struct {
+	Path   string
+	Schema uint64
+}
+
+// Error says which file, why, and what to do.
+func (e *NewerError) Error() string {
+	return fmt.Sprintf("%s was written by a newer roostd: its schema is %d, and this one knows %d: "+
+		"nothing was changed and what runs goes on; install the newer roostd again, or restore a backup that this one wrote",
+		e.Path, e.Schema, schema)
+}
+
+// damage is what makes a file one to be restored.
+type damage struct{ err error }
+
+func (d *damage) Error() string { return d.err.Error() }
+
+func (d *damage) Unwrap() error { return d.err }
+
+func damaged(format string, args ...any) error { return &damage{fmt.Errorf(format, args...)} }
+
+// Open opens the file at path. Where it is damaged, cut off or gone it is made
+// again from its last good copy, see Restored; without one, it fails with an
+// *UnreadableError. Where there has never been one, which it believes unless used
+// says that a daemon has run here, it makes one. It fails with a *NewerError for a
+// file of a newer roostd.
+func Open(path string, used bool) (*Store, error) {
+	found, err := read(path)
+	var restored *Restored
+	switch d, isDamage := errors.AsType[*damage](err); {
+	case err == nil:
+	case isDamage:
+		restored, err = restore(path, d)
+	case errors.Is(err, fs.ErrNotExist) && (used || exists(copyOf(path))):
+		restored, err = restore(path, errMissing)
+	case errors.Is(err, fs.ErrNotExist):
+		err = create(path)
 	}
-	s, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockWait})
 	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, fmt.Errorf("%s is in use by another process: end it first", path)
 	}
 	if err != nil {
-		return nil, &UnreadableError{Path: path, Err: err}
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
+	s := &Store{path: path, db: db, changed: make(chan struct{}, 1), restored: restored}
+	s.touch() // the copy may be older
+	if _, summed := found[string(bucketMeta)][string(keySum)]; found != nil && !summed {
+		if err := s.upgrade(found); err != nil {
+			return nil, errors.Join(fmt.Errorf("bringing %s up to date: %w", path, err), db.Close())
+		}
 	}
 	return s, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // create makes an empty file under another name and moves it into place, so that
@@ -58,87 +107,87 @@ func create(path string) error {
 	}
 	db, err := bolt.Open(temp, 0o600, &bolt.Options{Timeout: lockWait})
 	if err != nil {
-		return err
+		return fmt.Errorf("creating %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		for _, name := range [][]byte{bucketMeta, bucketApps, bucketCounters, bucketProxies} {
+		for _, name := range buckets {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return err
 			}
 		}
-		return tx.Bucket(bucketMeta).Put(keySchema, bytes(schema))
+		return nil
 	})
-	if err := errors.Join(err, db.Close()); err != nil {
-		return err
+	s := &Store{db: db, changed: make(chan struct{}, 1)}
+	if err == nil {
+		err = s.update(func(w *writer) error { return w.put(bucketMeta, string(keySchema), number64(schema)) })
 	}
+	if err := errors.Join(err, db.Close()); err != nil {
+		return fmt.Errorf("creating %s: %w", path, err)
+	}
+	return moveIntoPlace(temp, path)
+}
+
+// moveIntoPlace renames a file that is synced, durably.
+func moveIntoPlace(temp, path string) error {
 	if err := os.Rename(temp, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes a rename in dir durable.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// open opens an existing file and reads all of it once. bbolt maps the file and
-// trusts its pages: a cut-off or damaged one faults or panics, which is an error here.
-func open(path string) (s *Store, err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	var db *bolt.DB
-	defer func() {
-		if r := recover(); r != nil {
-			// The database is left open: after a panic its locks may be held for good.
-			s, err = nil, fmt.Errorf("damaged or cut off (%v)", r)
-		} else if err != nil && db != nil {
-			err = errors.Join(err, db.Close())
-		}
-	}()
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() == 0 {
-		return nil, errors.New("it is empty")
-	}
-	if db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: lockWait}); err != nil {
-		return nil, err
-	}
-	s = &Store{db: db}
-	if err := s.verify(info.Size()); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// verify refuses a file that is cut off, of another schema, or holds what cannot
-// be decoded.
-func (s *Store) verify(size int64) error {
-	err := s.db.View(func(tx *bolt.Tx) error {
-		if tx.Size() > size {
-			return fmt.Errorf("cut off: %d of %d bytes are left", size, tx.Size())
-		}
-		for _, name := range [][]byte{bucketMeta, bucketApps, bucketCounters, bucketProxies} {
-			if tx.Bucket(name) == nil {
-				return fmt.Errorf("damaged: it has no bucket %q", name)
-			}
-		}
-		if v := number(tx.Bucket(bucketMeta).Get(keySchema)); v != schema {
-			return fmt.Errorf("its schema is %d and this roostd knows %d: use the roostd that wrote it", v, schema)
-		}
-		return nil
+// upgrade brings a file of schema 1 up to date.
+func (s *Store) upgrade(found content) error {
+	return s.update(func(w *writer) error {
+		w.sum = sumOf(found)
+		return w.put(bucketMeta, string(keySchema), number64(schema))
 	})
+}
+
+// read returns what a file holds, once all of it makes sense. It fails with a
+// *damage, a *NewerError, or why the file cannot be read.
+func read(path string) (content, error) {
+	data, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if _, err := s.Load(); err != nil {
-		return err
+	if len(data) == 0 {
+		return nil, damaged("it is empty")
 	}
-	_, err = s.Proxies()
-	return err
+	all, err := scan(data)
+	if err != nil {
+		return nil, &damage{err}
+	}
+	for _, name := range buckets {
+		if all[string(name)] == nil {
+			return nil, damaged("it has no bucket %q", name)
+		}
+	}
+	meta := all[string(bucketMeta)]
+	v := toNumber(meta[string(keySchema)])
+	switch sum, summed := meta[string(keySum)]; {
+	case v > schema && summed && toNumber(sum) != sumOf(all):
+		return nil, damaged("its sum is wrong")
+	case v > schema:
+		return nil, &NewerError{path, v}
+	case v == 0:
+		return nil, damaged("its schema is 0")
+	case v == 1 && summed, v > 1 && (!summed || toNumber(sum) != sumOf(all)):
+		return nil, damaged("its sum is wrong")
+	}
+	return all, errors.Join(decode[app.Stored](all, bucketApps), decode[app.Proxy](all, bucketProxies))
+}
+
+// decode tries every value of a bucket.
+func decode[T any](all content, bucket []byte) error {
+	for key, value := range all[string(bucket)] {
+		var item T
+		if err := json.Unmarshal(value, &item); err != nil {
+			return damaged("%s %q: %w", bucket, key, err)
+		}
+	}
+	return nil
 }

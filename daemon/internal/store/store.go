@@ -2,6 +2,10 @@
 // their generations and desired states, the counters that outlive an app, the
 // daemon's epoch and the proxies it knows. Nothing here is on the way of a
 // request: what runs is the keeper's truth, not the store's.
+//
+// Beside the file lies its last good copy. A file that is damaged, cut off or gone
+// is made again from that; without one it is refused, and never taken for an empty
+// one: that would end every app.
 package store
 
 import (
@@ -12,36 +16,52 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/roostd/roost/daemon/internal/app"
+	"github.com/roostd/roost/daemon/internal/failpoint"
 )
 
-// schema is the version of the file's layout. A file of another one is refused.
-const schema = 1
+// schema is the version of the file's layout. A newer one is refused; an older one
+// is brought up to it. 1 had no sum.
+const schema = 2
 
 var (
-	bucketMeta     = []byte("meta")     // schema and epoch, 8 bytes big endian each
+	bucketMeta     = []byte("meta")     // schema, epoch and sum, 8 bytes big endian each
 	bucketApps     = []byte("apps")     // name → app.Stored as JSON
 	bucketCounters = []byte("counters") // name → its highest generation ever, 8 bytes big endian
 	bucketProxies  = []byte("proxies")  // id → app.Proxy as JSON
+	buckets        = [][]byte{bucketMeta, bucketApps, bucketCounters, bucketProxies}
 
 	keySchema = []byte("schema")
 	keyEpoch  = []byte("epoch")
+	keySum    = []byte("sum")
 )
 
 // Store is an open file. Every write is one transaction, durable when it returns.
 type Store struct {
-	db *bolt.DB
+	path     string
+	db       *bolt.DB
+	changed  chan struct{} // holds one: there is something to copy
+	restored *Restored
 }
 
-// Close releases the file.
-func (s *Store) Close() error { return s.db.Close() }
+// Close copies what has changed and releases the file.
+func (s *Store) Close() error {
+	select {
+	case <-s.changed:
+		_ = s.copy() // else the next start does it
+	default:
+	}
+	return s.db.Close()
+}
+
+// Restored tells what Open had to make the file again for; nil: it had not.
+func (s *Store) Restored() *Restored { return s.restored }
 
 // NextEpoch counts one more start of the daemon.
 func (s *Store) NextEpoch() (uint64, error) {
 	var epoch uint64
-	err := s.db.Update(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		epoch = number(meta.Get(keyEpoch)) + 1
-		return meta.Put(keyEpoch, bytes(epoch))
+	err := s.update(func(w *writer) error {
+		epoch = toNumber(w.get(bucketMeta, string(keyEpoch))) + 1
+		return w.put(bucketMeta, string(keyEpoch), number64(epoch))
 	})
 	return epoch, wrap("counting the daemon's start", err)
 }
@@ -53,32 +73,35 @@ func (s *Store) Load() ([]app.Stored, error) {
 
 // Save writes the given apps and removes the named ones in one transaction.
 func (s *Store) Save(put []app.Stored, remove []string) error {
-	err := s.db.Update(func(tx *bolt.Tx) error {
+	failpoint.Here(failpoint.Save)
+	err := s.update(func(w *writer) error {
 		for _, a := range put {
-			if err := putJSON(tx.Bucket(bucketApps), a.Name, a); err != nil {
+			if err := w.putJSON(bucketApps, a.Name, a); err != nil {
 				return err
 			}
-			if err := count(tx.Bucket(bucketCounters), a); err != nil {
+			if err := w.count(a); err != nil {
 				return err
 			}
 		}
 		for _, name := range remove {
-			if err := tx.Bucket(bucketApps).Delete([]byte(name)); err != nil {
+			if err := w.delete(bucketApps, name); err != nil {
 				return err
 			}
 		}
+		failpoint.Here(failpoint.Commit)
 		return nil
 	})
+	failpoint.Here(failpoint.Saved)
 	return wrap("saving apps", err)
 }
 
 // count raises an app's counter to its highest generation.
-func count(counters *bolt.Bucket, a app.Stored) error {
-	highest := number(counters.Get([]byte(a.Name)))
+func (w *writer) count(a app.Stored) error {
+	highest := toNumber(w.get(bucketCounters, a.Name))
 	for _, g := range a.Generations {
 		highest = max(highest, uint64(g.Number))
 	}
-	return counters.Put([]byte(a.Name), bytes(highest))
+	return w.put(bucketCounters, a.Name, number64(highest))
 }
 
 // NextGeneration returns the number after the highest that an app of this name
@@ -86,7 +109,7 @@ func count(counters *bolt.Bucket, a app.Stored) error {
 func (s *Store) NextGeneration(name string) (int64, error) {
 	var highest uint64
 	err := s.db.View(func(tx *bolt.Tx) error {
-		highest = number(tx.Bucket(bucketCounters).Get([]byte(name)))
+		highest = toNumber(tx.Bucket(bucketCounters).Get([]byte(name)))
 		return nil
 	})
 	return int64(highest) + 1, wrap("reading the counter of "+name, err)
@@ -99,14 +122,14 @@ func (s *Store) Proxies() ([]app.Proxy, error) {
 
 // SaveProxies writes the given proxies and removes the named ones in one transaction.
 func (s *Store) SaveProxies(put []app.Proxy, remove []string) error {
-	err := s.db.Update(func(tx *bolt.Tx) error {
+	err := s.update(func(w *writer) error {
 		for _, p := range put {
-			if err := putJSON(tx.Bucket(bucketProxies), p.ID, p); err != nil {
+			if err := w.putJSON(bucketProxies, p.ID, p); err != nil {
 				return err
 			}
 		}
 		for _, id := range remove {
-			if err := tx.Bucket(bucketProxies).Delete([]byte(id)); err != nil {
+			if err := w.delete(bucketProxies, id); err != nil {
 				return err
 			}
 		}
@@ -131,23 +154,23 @@ func all[T any](s *Store, bucket []byte) ([]T, error) {
 	return list, wrap("reading "+string(bucket), err)
 }
 
-func putJSON(b *bolt.Bucket, key string, v any) error {
+func (w *writer) putJSON(bucket []byte, key string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return b.Put([]byte(key), data)
+	return w.put(bucket, key, data)
 }
 
-// number reads 8 bytes big endian; an absent value is 0.
-func number(b []byte) uint64 {
+// toNumber reads 8 bytes big endian; an absent value is 0.
+func toNumber(b []byte) uint64 {
 	if len(b) != 8 {
 		return 0
 	}
 	return binary.BigEndian.Uint64(b)
 }
 
-func bytes(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+func number64(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
 func wrap(doing string, err error) error {
 	if err == nil {

@@ -1,15 +1,12 @@
 package store
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 
 	"github.com/roostd/roost/daemon/internal/app"
 )
@@ -21,7 +18,7 @@ func testPath(t *testing.T) string {
 
 func mustOpen(t *testing.T, path string) *Store {
 	t.Helper()
-	s, err := Open(path)
+	s, err := Open(path, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,54 +135,6 @@ func TestStore_KeepsProxies(t *testing.T) {
 	}
 }
 
-func TestOpen_RefusesWhatItCannotRead(t *testing.T) {
-	tests := map[string]struct {
-		damage func(t *testing.T, path string)
-		want   string
-	}{
-		"empty":       {func(t *testing.T, path string) { truncate(t, path, 0) }, "it is empty"},
-		"cut off":     {func(t *testing.T, path string) { truncate(t, path, 3*4096) }, "cut off"},
-		"one page":    {func(t *testing.T, path string) { truncate(t, path, 4096) }, ""},
-		"not bbolt":   {func(t *testing.T, path string) { overwrite(t, path, 0, 8192) }, "invalid database"},
-		"zeroed data": {func(t *testing.T, path string) { overwrite(t, path, 8192, 1<<20) }, ""},
-		"no bucket":   {dropBucket, "no bucket"},
-		"bad json":    {badApp, `apps "web"`},
-		"newer":       {newerSchema, "schema is 2"},
-		"a folder": {func(t *testing.T, path string) {
-			if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
-				t.Fatal(err)
-			}
-		}, ""},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			path := testPath(t)
-			s := mustOpen(t, path)
-			big := stored("web", 1)
-			big.Generations[0].Spec.Env["BIG"] = strings.Repeat("x", 100_000)
-			if err := errors.Join(s.Save([]app.Stored{big}, nil), s.Close()); err != nil {
-				t.Fatal(err)
-			}
-			tt.damage(t, path)
-			before, _ := os.ReadFile(path)
-			s, err := Open(path)
-			if err == nil {
-				apps, lerr := s.Load()
-				t.Fatalf("it was opened, with %d apps (%v)", len(apps), lerr)
-			}
-			if _, ok := errors.AsType[*UnreadableError](err); !ok || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("got %v, want an UnreadableError with %q", err, tt.want)
-			}
-			if !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "backup") {
-				t.Errorf("%v: it does not say which file and what to do", err)
-			}
-			if after, _ := os.ReadFile(path); string(after) != string(before) {
-				t.Error("the file was changed")
-			}
-		})
-	}
-}
-
 func TestOpen_AnInterruptedCreationIsRepeated(t *testing.T) {
 	path := testPath(t)
 	if err := os.WriteFile(path+".new", []byte("half"), 0o600); err != nil {
@@ -209,55 +158,7 @@ func TestOpen_InUse(t *testing.T) {
 	path := testPath(t)
 	s := mustOpen(t, path)
 	defer s.Close()
-	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "in use") {
+	if _, err := Open(path, false); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("got %v, want one that says it is in use", err)
 	}
-}
-
-func truncate(t *testing.T, path string, size int64) {
-	t.Helper()
-	if err := os.Truncate(path, size); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// overwrite fills a part of the file with bytes that mean nothing.
-func overwrite(t *testing.T, path string, from, to int64) {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := from; i < min(to, int64(len(data))); i++ {
-		data[i] = 0xa5
-	}
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func edit(t *testing.T, path string, fn func(tx *bolt.Tx) error) {
-	t.Helper()
-	db, err := bolt.Open(path, 0o600, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(db.Update(fn), db.Close()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func dropBucket(t *testing.T, path string) {
-	t.Helper()
-	edit(t, path, func(tx *bolt.Tx) error { return tx.DeleteBucket(bucketApps) })
-}
-
-func badApp(t *testing.T, path string) {
-	t.Helper()
-	edit(t, path, func(tx *bolt.Tx) error { return tx.Bucket(bucketApps).Put([]byte("web"), []byte("{")) })
-}
-
-func newerSchema(t *testing.T, path string) {
-	t.Helper()
-	edit(t, path, func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keySchema, bytes(schema+1)) })
 }
