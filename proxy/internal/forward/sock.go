@@ -7,7 +7,6 @@ import (
 	"os"
 	"syscall"
 	"time"
-	"unsafe"
 )
 
 var (
@@ -129,12 +128,12 @@ func (s *sock) onReadable(fd uintptr) bool {
 			op.err = io.ErrShortBuffer // a caller's fault, and no reason to bring the process down
 			return true
 		}
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&room[0])), uintptr(len(room)))
+		n, errno := recv(fd, room)
 		switch {
 		case errno == syscall.EINTR:
 			continue
 		case errno == 0 && n > 0:
-			b.w += int(n)
+			b.w += n
 			*op.into = b
 			return true
 		}
@@ -231,7 +230,7 @@ func (s *sock) onAsk(fd uintptr) bool {
 // quiet reports whether a connection is open and has nothing to read.
 func quiet(fd uintptr) bool {
 	var b [1]byte
-	_, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&b[0])), 1)
+	_, errno := recv(fd, b[:])
 	return errno == syscall.EAGAIN
 }
 
@@ -261,16 +260,10 @@ func (s *sock) onWritable(fd uintptr) bool {
 		if k == 0 {
 			return true
 		}
-		var n uintptr
-		var errno syscall.Errno
-		if k == 1 {
-			n, _, errno = syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(op.iov[0].Base)), uintptr(op.iov[0].Len))
-		} else {
-			n, _, errno = syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&op.iov[0])), uintptr(k))
-		}
+		n, errno := send(fd, op.iov[:k])
 		switch errno {
 		case 0:
-			op.advance(int(n))
+			op.advance(n)
 		case syscall.EINTR:
 		case syscall.EAGAIN:
 			if op.stalled != nil {
