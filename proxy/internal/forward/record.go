@@ -54,17 +54,17 @@ type Record struct {
 // finish gives back what the exchange holds and tells the observer.
 func (x *exchange) finish() {
 	x.letGo(false)
+	if x.doneAt == 0 {
+		x.doneAt = x.c.srv.now()
+	}
 	o := x.c.srv.cfg.Observer
 	if o == nil {
 		return
 	}
 	r := &x.rec
-	r.Duration = x.c.srv.now() - x.started
+	r.Duration = x.doneAt - x.started
 	r.Time = time.Now().Add(-r.Duration) // by the wall clock, which may have been set
 	if x.sentAt > 0 {
-		if x.doneAt == 0 {
-			x.doneAt = x.started + r.Duration
-		}
 		r.Backend = x.doneAt - x.sentAt
 	}
 	if x.app != nil {

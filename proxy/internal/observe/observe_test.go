@@ -62,6 +62,17 @@ func TestAppendCombined(t *testing.T) {
 	}
 }
 
+func TestAppendMillis(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0", 999: "0", time.Microsecond: "0.001", 10 * time.Microsecond: "0.01", 100 * time.Microsecond: "0.1", 120 * time.Microsecond: "0.12",
+		time.Millisecond: "1", 1001 * time.Microsecond: "1.001", 61 * time.Second: "61000", time.Hour + 500*time.Microsecond: "3600000.5",
+	} {
+		if got := string(appendMillis(nil, "", d)); got != want {
+			t.Errorf("%s is %s, want %s", d, got, want)
+		}
+	}
+}
+
 func TestAppend_DoesNotAllocate(t *testing.T) {
 	r, b := record(), make([]byte, 0, 1024)
 	for name, f := range map[string]func([]byte, *forward.Record) []byte{"json": appendJSON, "combined": appendCombined} {
