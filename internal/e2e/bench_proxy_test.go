@@ -18,8 +18,8 @@ import (
 )
 
 // BenchmarkProxy reports requests per CPU-second on GET 1 KB over keep-alive
-// connections: ours, nginx's, and httputil.ReverseProxy's, in turns within one
-// run. Load and backend share one core, the proxy has the other to itself. The
+// connections: ours, as it is by default and with its access log on, nginx's
+// without a log, and httputil.ReverseProxy's, in turns within one run. Load and backend share one core, the proxy has the other to itself. The
 // ratios are medians over the rounds of (it / nginx) of the same round: the
 // machine's speed varies more than the proxies do.
 func BenchmarkProxy(b *testing.B) {
@@ -29,8 +29,9 @@ func BenchmarkProxy(b *testing.B) {
 		}
 	}
 	h := newHost(b)
-	backend := serveFixed(b)
-	rivals := []*rival{h.ours(b, backend), startNginx(b, backend), startReverseProxy(b, backend)}
+	backend := h.serveFixed()
+	reference := startNginx(b, backend)
+	rivals := append(h.ours(b), reference, startReverseProxy(b, backend))
 	const rounds = 5
 	for b.Loop() {
 		for round := range rounds {
@@ -42,10 +43,13 @@ func BenchmarkProxy(b *testing.B) {
 	for _, r := range rivals {
 		b.ReportMetric(medianOf(r.perCPU), r.name+"-req/cpu-s")
 	}
-	for _, r := range []*rival{rivals[0], rivals[2]} {
+	for _, r := range rivals {
+		if r == reference {
+			continue
+		}
 		ratios := make([]float64, len(r.perCPU))
 		for i := range ratios {
-			ratios[i] = r.perCPU[i] / rivals[1].perCPU[i]
+			ratios[i] = r.perCPU[i] / reference.perCPU[i]
 		}
 		b.ReportMetric(medianOf(ratios), r.name+"/nginx")
 	}
@@ -98,13 +102,25 @@ func pin(b *testing.B, pid, core int) {
 	}
 }
 
-// serveFixed runs nginx as a backend that answers 1 KB from memory.
-func serveFixed(b *testing.B) string {
-	addr := freeAddr(b)
-	nginx(b, 0, fmt.Sprintf(`server { listen %s; keepalive_requests 1000000000; location / { return 200 "%s"; } }`, addr, strings.Repeat("x", 1024)))
-	waitFor(b, addr)
-	return addr
+// serveFixed has Roost host nginx as an app that answers 1 KB from memory, and
+// returns its address.
+func (h *host) serveFixed() string {
+	spec := h.spec("web")
+	conf := fmt.Sprintf(nginxConf, ".", fmt.Sprintf(`server { listen 127.0.0.1:PORT; keepalive_requests 1000000000; location / { return 200 "%s"; } }`, strings.Repeat("x", 1024)))
+	if err := os.WriteFile(filepath.Join(spec.Dir, "nginx.conf.in"), []byte(conf), 0o600); err != nil {
+		h.Fatal(err)
+	}
+	spec.Command = []string{"/bin/sh", "-c", `sed "s/:PORT/:$PORT/" nginx.conf.in > nginx.conf && exec taskset -c 0 nginx -c "$PWD/nginx.conf" -p "$PWD"`}
+	h.apply(spec)
+	h.get("web", "/").wants(h, http.StatusOK)
+	return h.live("web")[0].Address
 }
+
+// nginxConf has places for a folder and for servers.
+const nginxConf = `daemon off; master_process off; worker_processes 1; pid %[1]s/pid; error_log %[1]s/error.log;
+events { worker_connections 4096; }
+http { access_log off; client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
+%[2]s }`
 
 func startNginx(b *testing.B, backend string) *rival {
 	addr := freeAddr(b)
@@ -122,10 +138,7 @@ func startNginx(b *testing.B, backend string) *rival {
 func nginx(b *testing.B, core int, servers string) (pids func() []int) {
 	dir := b.TempDir()
 	conf := filepath.Join(dir, "nginx.conf")
-	text := fmt.Sprintf(`daemon off; master_process off; worker_processes 1; pid %[1]s/pid; error_log %[1]s/error.log;
-events { worker_connections 4096; }
-http { access_log off; client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
-%[2]s }`, dir, servers)
+	text := fmt.Sprintf(nginxConf, dir, servers)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		b.Fatal(err)
 	}
@@ -166,23 +179,20 @@ func TestReverseProxyProcess(t *testing.T) {
 	t.Fatal(http.ListenAndServe(listen, proxy))
 }
 
-// ours is roost-proxy with the same backend behind an app of ours: a small relay
-// would cost what is measured, so the app is nginx itself, hosted by Roost.
-func (h *host) ours(b *testing.B, _ string) *rival {
-	spec := h.spec("web")
-	conf := filepath.Join(spec.Dir, "nginx.conf.in")
-	text := fmt.Sprintf(`daemon off; master_process off; worker_processes 1; pid pid; error_log error.log;
-events { worker_connections 4096; }
-http { access_log off; client_body_temp_path b; proxy_temp_path p; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
-server { listen 127.0.0.1:PORT; keepalive_requests 1000000000; location / { return 200 "%s"; } } }`, strings.Repeat("x", 1024))
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		b.Fatal(err)
+// ours is roost-proxy with its defaults, and the tests' own, which writes an access
+// log.
+func (h *host) ours(b *testing.B) []*rival {
+	plain := start(b, "roost-proxy", "--listen", "127.0.0.1:0", "--daemon", "unix://"+h.socket, "--state-dir", filepath.Join(h.dir, "plain"))
+	h.endFirst(plain)
+	var ours []*rival
+	for _, p := range []struct {
+		name string
+		*program
+	}{{"roost", plain}, {"roost-logging", h.proxy}} {
+		pin(b, p.pid(), 1)
+		ours = append(ours, &rival{name: p.name, url: "http://" + p.address("http") + "/", host: "web.test", pids: func() []int { return []int{p.pid()} }})
 	}
-	spec.Command = []string{"/bin/sh", "-c", `sed "s/:PORT/:$PORT/" nginx.conf.in > nginx.conf && exec taskset -c 0 nginx -c "$PWD/nginx.conf" -p "$PWD"`}
-	h.apply(spec)
-	h.get("web", "/").wants(b, http.StatusOK)
-	pin(b, h.proxy.pid(), 1)
-	return &rival{name: "roost", url: "http://" + h.url + "/", host: "web.test", pids: func() []int { return []int{h.proxy.pid()} }}
+	return ours
 }
 
 func freeAddr(b *testing.B) string {
