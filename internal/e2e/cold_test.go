@@ -39,30 +39,6 @@ func TestCold_IPv6OnlyAppIsReached(t *testing.T) {
 	h.get("web", "/").wants(t, http.StatusOK)
 }
 
-func TestCold_ManyFirstRequestsStartItOnce(t *testing.T) {
-	t.Parallel()
-	h := newHost(t)
-	h.apply(h.spec("web", "-boot", "300ms"))
-	replies := h.together(200, "web")
-	for _, r := range replies {
-		r.wants(t, http.StatusOK)
-	}
-	if n := h.count("web", "InstanceStarting"); n != 1 {
-		t.Fatalf("%d starts for 200 requests", n)
-	}
-}
-
-// together sends n requests at the same moment.
-func (h *host) together(n int, name string) []reply {
-	replies := make([]reply, n)
-	var wg sync.WaitGroup
-	for i := range replies {
-		wg.Go(func() { replies[i] = h.get(name, "/") })
-	}
-	wg.Wait()
-	return replies
-}
-
 func TestCold_FailedStartReachesEveryWaiterAtOnce(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)

@@ -2,39 +2,10 @@ package e2e
 
 import (
 	"net/http"
-	"syscall"
 	"testing"
 
 	roostv1 "github.com/roostd/roost/gen/roost/v1"
 )
-
-func TestCrash_KilledInstanceCostsNoRequest(t *testing.T) {
-	t.Parallel()
-	h := newHost(t)
-	spec := h.spec("web")
-	spec.Instances = new(int32(2))
-	h.apply(spec)
-	h.get("web", "/").wants(t, http.StatusOK)
-	h.eventually("two are ready", func() bool { return h.app("web").Ready == 2 })
-
-	l := startLoad(h, "web", 20, 500, false)
-	for range 3 {
-		before := l.total()
-		h.eventually("the load runs", func() bool { return l.total() > before+100 })
-		victim := h.pids("web")[0]
-		if err := syscall.Kill(int(victim), syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		h.eventually("another takes its place", func() bool {
-			pids := h.pids("web")
-			return h.app("web").Ready == 2 && len(pids) == 2 && pids[0] != victim && pids[1] != victim
-		})
-		for _, i := range h.live("web") {
-			h.eventually("it answers requests", func() bool { return l.answered(i.Id) > 0 })
-		}
-	}
-	l.end(t)
-}
 
 func TestCrash_LoopIsBlockedAndStartLiftsIt(t *testing.T) {
 	t.Parallel()

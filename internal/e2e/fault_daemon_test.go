@@ -43,7 +43,9 @@ func TestFault_DaemonDiesUnderLoad(t *testing.T) {
 		})
 		took := time.Since(began)
 		f.slowest("states right after", took)
-		f.lost("daemons late", count(took > rightWithin))
+		if f.full() { // the short form may share its machine with others
+			f.lost("daemons late", count(took > rightWithin))
+		}
 		changed := 0
 		for name, pid := range before {
 			changed += count(after[name] != pid)

@@ -276,10 +276,16 @@ func (h *host) count(name, id string) int {
 // eventually waits until a condition holds; what says which.
 func (h *host) eventually(what string, holds func() bool) {
 	h.Helper()
-	deadline := time.Now().Add(patience)
+	h.within(patience, what, holds)
+}
+
+// within does so of something that takes its time.
+func (h *host) within(limit time.Duration, what string, holds func() bool) {
+	h.Helper()
+	deadline := time.Now().Add(limit)
 	for !holds() {
 		if time.Now().After(deadline) {
-			h.Fatalf("not in %v: %s", patience, what)
+			h.Fatalf("not in %v: %s", limit, what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

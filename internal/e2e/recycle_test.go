@@ -133,25 +133,6 @@ func TestWatch_AChangeWhileTheDaemonIsAwayCounts(t *testing.T) {
 	l.end(t)
 }
 
-// An app whose health check hangs is replaced, and serves until then.
-func TestHealth_HangingCheckUnderLoad(t *testing.T) {
-	t.Parallel()
-	h := newHost(t)
-	spec := h.spec("web")
-	spec.Health = &roostv1.Health{
-		Check:    &roostv1.Health_Http{Http: &roostv1.HttpCheck{Path: "/health"}},
-		Interval: durationpb.New(200 * time.Millisecond), Timeout: durationpb.New(time.Second), Failures: new(int32(2)),
-	}
-	h.apply(spec)
-	h.get("web", "/").wants(t, http.StatusOK)
-	pid := h.pids("web")[0]
-	l := startLoad(h, "web", 10, 100, true)
-	h.get("web", "/hang").wants(t, http.StatusOK)
-	wantTrigger(t, h.recycled("web", 1), "health", "2")
-	h.replaced("web", pid)
-	l.end(t)
-}
-
 // One that hangs altogether is replaced as well, though it does not end when told.
 func TestHealth_StoppedProcessIsReplaced(t *testing.T) {
 	t.Parallel()

@@ -27,6 +27,7 @@ func handler() http.Handler {
 	mux.HandleFunc("/health", health)
 	mux.HandleFunc("/write", write)
 	mux.HandleFunc("/run", run)
+	mux.HandleFunc("/reload", reload)
 	mux.HandleFunc("/gone", func(w http.ResponseWriter, _ *http.Request) { answer(w, gone.Load()) })
 	mux.HandleFunc("/ntlm", ntlm)
 	streams(mux)

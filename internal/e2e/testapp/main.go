@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -19,6 +20,9 @@ var (
 	otherPort  = flag.Bool("other-port", false, "listen on a port of its own choice")
 	otherAddr  = flag.Bool("other-addr", false, "listen on 127.0.0.2")
 	ipv6       = flag.Bool("ipv6", false, "listen on ::1")
+	two        = flag.Bool("two", false, "listen on a second port as well, first of all")
+	deep       = flag.Int("deep", 0, "have a descendant of so many generations, in a session of its own, do what the app does")
+	hangs      = flag.Bool("hangs", false, "never answer /health")
 	dieAfter   = flag.Duration("die-after", 0, "exit 3 so long after listening")
 	ignoreTerm = flag.Bool("ignore-term", false, "ignore SIGTERM")
 	tree       = flag.Int("tree", 0, "leave this many detached children that ignore SIGTERM")
@@ -52,6 +56,11 @@ func main() {
 	}
 	for range *tree {
 		spawn("-middle")
+	}
+	hanging.Store(*hangs)
+	if *deep > 0 {
+		spawn("-deep=" + strconv.Itoa(*deep-1))
+		hang()
 	}
 	fmt.Printf("started %s release=%q\n", os.Getenv("ROOST_INSTANCE"), os.Getenv("ROOST_RELEASE"))
 	if *exit >= 0 {

@@ -22,6 +22,7 @@ func serve() error {
 	if err != nil {
 		return err
 	}
+	listening = l
 	go announce()
 	if *dieAfter > 0 {
 		time.AfterFunc(*dieAfter, func() {
@@ -54,7 +55,7 @@ func serve() error {
 		defer cancel()
 		done <- srv.Shutdown(grace)
 	}()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) && !reloaded.Load() {
 		return err
 	}
 	return <-done
@@ -102,9 +103,16 @@ func listen() (net.Listener, error) {
 	if *gated == "listen" {
 		waitForGate()
 	}
+	if *two {
+		if _, err := net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case os.Getenv("LISTEN_FDS") == "1":
-		return net.FileListener(os.NewFile(3, "listener"))
+		given := os.NewFile(3, "listener")
+		defer func() { _ = given.Close() }()
+		return net.FileListener(given)
 	case os.Getenv("ROOST_SOCKET") != "":
 		return net.Listen("unix", os.Getenv("ROOST_SOCKET"))
 	case *otherPort:
