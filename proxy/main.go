@@ -96,7 +96,7 @@ SIGHUP opens the access log anew.`,
 	fs.StringVar(&f.clientCA, "client-ca", "", "`file` with what certificates of clients are verified against")
 	fs.StringVar(&f.clientAuth, "client-auth", string(certs.Request), "request: apps get the certificate that a client has; require: it must be good; off")
 	fs.StringVar(&f.daemon, "daemon", "", "the daemon's socket, unix:///`path` (default: this user's, else the system's)")
-	fs.StringVar(&f.stateDir, "state-dir", defaultStateDir(), "`folder` for what must survive a restart")
+	fs.StringVar(&f.stateDir, "state-dir", defaultStateDir(), "`folder` for what must survive a restart, one for each proxy")
 	fs.StringSliceVar(&f.trusted, "trusted-proxies", nil, "`CIDRs` of proxies in front whose forwarding headers are believed")
 	fs.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second, "how long open requests may go on after SIGTERM")
 	fs.StringVar(&f.accessLog, "access-log", "off", "off, - for standard output, or a `path`")

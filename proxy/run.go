@@ -91,7 +91,7 @@ func run(ctx context.Context, c config) error {
 		serving.Observer = accessLog
 		tasks = append(tasks, rungroup.Task{Name: "access log", Run: accessLog.Run})
 	}
-	s := &service{link: link, server: forward.NewServer(serving), listeners: listeners, patience: c.patience, log: c.log}
+	s := &service{link: link, server: forward.NewServer(serving), leave: state.Leave, listeners: listeners, patience: c.patience, log: c.log}
 	return s.run(ctx, tasks)
 }
 
@@ -99,6 +99,7 @@ func run(ctx context.Context, c config) error {
 type service struct {
 	link      *discovery.Link
 	server    *forward.Server
+	leave     func() // a successor may start
 	listeners []listener
 	patience  time.Duration
 	log       hclog.Logger
@@ -134,7 +135,10 @@ func (s *service) serve(ctx context.Context) error {
 			return s.server.Serve(ctx, l)
 		}})
 	}
-	defer context.AfterFunc(ctx, func() { s.log.Info("stopping", "reason", context.Cause(ctx)) })()
+	defer context.AfterFunc(ctx, func() {
+		s.log.Info("stopping", "reason", context.Cause(ctx))
+		s.leave()
+	})()
 	return rungroup.Run(ctx, tasks...)
 }
 

@@ -4,6 +4,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +33,7 @@ func TestState_ProxyIDIsKept(t *testing.T) {
 		t.Fatalf("id %q", id)
 	}
 	// A successor that starts while the first drains is somebody else.
+	first.Leave()
 	second := openState(t, dir, "")
 	if second.ProxyID() == id {
 		t.Error("two processes are one proxy")
@@ -41,6 +45,49 @@ func TestState_ProxyIDIsKept(t *testing.T) {
 	}
 	wantMode(t, dir, fs.ModeDir|0o700)
 	wantMode(t, filepath.Join(dir, "proxy-id"), 0o600)
+}
+
+func TestState_OneProxyAtATime(t *testing.T) {
+	dir := t.TempDir()
+	first := openState(t, dir, "")
+	_, err := OpenState(dir, "")
+	if want := "pid " + strconv.Itoa(os.Getpid()); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "--state-dir") {
+		t.Errorf("a second proxy: %v, want it refused with %q", err, want)
+	}
+	if got := openState(t, t.TempDir(), "").ProxyID(); got == first.ProxyID() {
+		t.Error("two directories have one proxy")
+	}
+
+	first.Leave()
+	openState(t, dir, "")
+	first.Close()
+	if _, err := OpenState(dir, ""); err == nil {
+		t.Error("the end of one that had left let a third in")
+	}
+}
+
+func TestState_TidiesAfterOneThatWasKilled(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{".snapshot-123", ".proxy-id-9"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := openState(t, dir, "")
+	if err := s.save(1, nil); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if want := []string{"lock", "proxy-id", "snapshot.json"}; !slices.Equal(names, want) {
+		t.Errorf("files %q, want %q", names, want)
+	}
 }
 
 func TestState_DamagedProxyIDIsReplaced(t *testing.T) {
