@@ -42,7 +42,8 @@ func wantFields(t *testing.T, head string, want map[string][]string) {
 }
 
 const spoofed = "X-Forwarded-For: 6.6.6.6, 1.1.1.1\r\nX_Forwarded_For: 6.6.6.6\r\nx-real-ip: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n" +
-	"X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Port: 6\r\nX-Forwarded-Prefix: /evil\r\nX-Request-Id: given\r\n"
+	"X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Port: 6\r\nX-Forwarded-Prefix: /evil\r\nX-Request-Id: given\r\n" +
+	"X-Forwarded-Ssl: on\r\nX-Forwarded-Scheme: https\r\nX_Forwarded_User: root\r\nFront-End-Https: on\r\nX-Url-Scheme: https\r\n"
 
 func TestHeaders_UntrustedPeer(t *testing.T) {
 	var warned atomic.Int32
@@ -61,6 +62,7 @@ func TestHeaders_UntrustedPeer(t *testing.T) {
 	port := w.addr[strings.LastIndexByte(w.addr, ':')+1:]
 	wantFields(t, head, map[string][]string{
 		"Host": {"h:1"}, "X-Forwarded-For": {"127.0.0.1"}, "X_Forwarded_For": nil, "X-Real-Ip": nil, "Forwarded": nil,
+		"X-Forwarded-Ssl": nil, "X-Forwarded-Scheme": nil, "X_Forwarded_User": nil, "Front-End-Https": nil, "X-Url-Scheme": nil,
 		"X-Forwarded-Proto": {strings.TrimSuffix(w.url("http"), "://"+w.addr)}, "X-Forwarded-Host": {"h:1"}, "X-Forwarded-Port": {port}, "X-Forwarded-Prefix": nil,
 		"Roost-Token": {"secret"},
 	})
@@ -78,7 +80,8 @@ func TestHeaders_TrustedPeer(t *testing.T) {
 	wantFields(t, head, map[string][]string{
 		"X-Forwarded-For": {"6.6.6.6, 1.1.1.1, 127.0.0.1"}, "X-Real-Ip": {"6.6.6.6"}, "Forwarded": {"for=6.6.6.6"},
 		"X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"evil"}, "X-Forwarded-Port": {"6"}, "X-Forwarded-Prefix": {"/evil"},
-		"X-Request-Id": {"given"}, "X_Forwarded_For": nil,
+		"X-Request-Id": {"given"}, "X_Forwarded_For": nil, "X_Forwarded_User": nil,
+		"X-Forwarded-Ssl": {"on"}, "X-Forwarded-Scheme": {"https"}, "Front-End-Https": {"on"}, "X-Url-Scheme": {"https"},
 	})
 	if r := w.journal.next(t); r.Client != "1.1.1.1" || string(r.RequestID) != "given" {
 		t.Errorf("record: client %s, id %s", r.Client, r.RequestID)

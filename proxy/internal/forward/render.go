@@ -22,7 +22,7 @@ var (
 	}, hopByHop...)
 	forwarding = []http1.ID{
 		http1.Forwarded, http1.XForwardedHost, http1.XForwardedPort, http1.XForwardedPrefix,
-		http1.XForwardedProto, http1.XRealIP,
+		http1.XForwardedProto, http1.XForwarded, http1.XRealIP,
 	}
 	module = []http1.ID{http1.XOriginal}
 
@@ -182,7 +182,7 @@ func (x *exchange) warnOfSpoofing() {
 		f := x.req.At(i)
 		switch f.ID {
 		case http1.Forwarded, http1.XForwardedFor, http1.XForwardedHost, http1.XForwardedPort,
-			http1.XForwardedPrefix, http1.XForwardedProto, http1.XRealIP, http1.Disguised,
+			http1.XForwardedPrefix, http1.XForwardedProto, http1.XForwarded, http1.XRealIP, http1.Disguised,
 			http1.Roost, http1.Module:
 			if x.c.srv.spoofers.first(x.c.client) {
 				x.c.srv.cfg.Warn("dropped a forwarding or reserved field of a peer that is not trusted",

@@ -140,6 +140,9 @@ func TestFields_IDs(t *testing.T) {
 		"Roosts": Other, "MS-ASPNETCORE-TOKEN": Module, "ms_aspnetcore_x": Module, "Ms-AspNetCore": Module, "MS-ASPNETCOREX": Module, "MS-ASPNET": Other, "X-Original-For": XOriginal, "x_original_proto": XOriginal, "X-Originally": Other, "X-Real-Ip": XRealIP, "Accept": Accept,
 		"Accept-Encoding": Other, "Cookie": Other, "Roost-Err": Roost, "Roost-Errorr": Roost, "Roost-Request-Idx": Roost,
 		"AUTHORIZATION": Authorization, "Cache-Control": Other, "Roost-Abcdefg": Roost, "www-Authenticate": WWWAuthenticate, "WWW_Authenticate": Other,
+		"X-Forwarded-Ssl": XForwarded, "x-forwarded-SCHEME": XForwarded, "X-Forwarded-By": XForwarded, "X-Forwarded-Client-Cert": XForwarded,
+		"X-Forwarded_Ssl": Disguised, "x_forwarded_user": Disguised, "X-Forwarded-Client_Cert": Disguised, "X-Forwarded": Other, "X-Forwarder": Other,
+		"Front-End-Https": XForwarded, "front_end_https": Disguised, "X-Url-Scheme": XForwarded, "X-Url-Schema": Other,
 	} {
 		if got := fieldID([]byte(name)); got != want {
 			t.Errorf("%s: %d, want %d", name, got, want)

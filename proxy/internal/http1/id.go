@@ -1,5 +1,7 @@
 package http1
 
+import "bytes"
+
 // ID names a field that a proxy must know. Everything else is Other and is
 // passed on byte for byte.
 type ID uint8
@@ -30,6 +32,9 @@ const (
 	XForwardedPort
 	XForwardedPrefix
 	XForwardedProto
+	// XForwarded is any other X-Forwarded-* field (-Ssl, -Scheme, -User and what else
+	// apps believe), and what says in other words that a request came by TLS.
+	XForwarded
 	XRealIP
 	XRequestID
 	// Roost is any Roost-* field, "_" for "-" included.
@@ -69,7 +74,7 @@ func fieldID(name []byte) ID {
 		}
 		return either(name, "connection", Connection, "keep-alive", KeepAlive)
 	case 12:
-		return either(name, "x-request-id", XRequestID, "", Other)
+		return either(name, "x-request-id", XRequestID, "x-url-scheme", XForwarded)
 	case 13:
 		if id := is(name, "authorization", Authorization); id != Other {
 			return id
@@ -77,7 +82,7 @@ func fieldID(name []byte) ID {
 	case 14:
 		return either(name, "content-length", ContentLength, "", Other)
 	case 15:
-		return either(name, "x-forwarded-for", XForwardedFor, "", Other)
+		return either(name, "x-forwarded-for", XForwardedFor, "front-end-https", XForwarded)
 	case 16:
 		// Written with "_" it is no challenge to anybody.
 		if id := is(name, "www-authenticate", WWWAuthenticate); id != Other {
@@ -144,8 +149,14 @@ func reserved(name []byte) ID {
 			return Module
 		}
 	case 'x', 'X':
-		if hasPrefix(name, "x-original-") {
+		switch {
+		case hasPrefix(name, "x-original-"):
 			return XOriginal
+		case !hasPrefix(name, "x-forwarded-"):
+		case bytes.IndexByte(name, '_') >= 0:
+			return Disguised
+		default:
+			return XForwarded
 		}
 	}
 	return Other
