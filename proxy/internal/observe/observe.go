@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	// flushEvery is how long a line may stay in memory: too short to be noticed by
-	// whoever follows the log, and what a killed proxy loses of it.
-	flushEvery = 100 * time.Millisecond
+	// flushEvery is how long a line may stay in memory, where there are so many that
+	// they are written together: what a killed proxy loses of its log. A line after a
+	// pause is written at once. A hundred writes a second cost 0.1 % of a core.
+	flushEvery = 10 * time.Millisecond
 	// flushAt is how many bytes are written together at the most, about.
 	flushAt = 64 << 10
 	// maxPending bounds the memory while the disk does not keep up. Lines beyond
@@ -120,15 +121,18 @@ func poke(c chan<- struct{}) {
 // Run writes lines until ctx ends, and then those that are left.
 func (a *AccessLog) Run(ctx context.Context) error {
 	defer a.close()
-	late := time.NewTimer(flushEvery)
-	late.Stop()
-	defer late.Stop()
+	rested := time.NewTimer(flushEvery)
+	rested.Stop()
+	defer rested.Stop()
+	ready := a.ready
 	for {
 		select {
-		case <-a.ready:
-			late.Reset(flushEvery)
-		case <-late.C:
+		case <-ready:
 			a.flush()
+			ready = nil
+			rested.Reset(flushEvery)
+		case <-rested.C:
+			ready = a.ready
 		case <-a.full:
 			a.flush()
 		case <-a.reopen:

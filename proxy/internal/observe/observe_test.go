@@ -137,20 +137,26 @@ func run(t *testing.T, out io.Writer, f func(t *testing.T, a *AccessLog, stop fu
 	})
 }
 
-func TestAccessLog_LinesAreWrittenTogetherAndSoon(t *testing.T) {
+func TestAccessLog_ALineAfterAPauseIsWrittenAtOnceAndManyTogether(t *testing.T) {
 	var out buffer
 	run(t, &out, func(t *testing.T, a *AccessLog, _ func()) {
-		for range 3 {
+		for i := range 3 {
 			a.Exchange(record())
-			time.Sleep(30 * time.Millisecond)
+			synctest.Wait()
+			if n, writes := out.lines(); n != i+1 || writes != i+1 {
+				t.Errorf("%d lines in %d writes, want %d", n, writes, i+1)
+			}
+			time.Sleep(flushEvery + time.Millisecond)
 		}
-		if n, _ := out.lines(); n != 0 {
-			t.Errorf("%d lines written before a tenth of a second was over", n)
+		for range 10 {
+			a.Exchange(record())
+			time.Sleep(flushEvery / 10)
+			synctest.Wait()
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(flushEvery)
 		synctest.Wait()
-		if n, writes := out.lines(); n != 3 || writes != 1 {
-			t.Errorf("%d lines in %d writes, want 3 in 1", n, writes)
+		if n, writes := out.lines(); n != 13 || writes > 5 {
+			t.Errorf("%d lines in %d writes, want 13 in 5", n, writes)
 		}
 	})
 }
