@@ -92,6 +92,10 @@ func newDaemon(cfg config, db *store.Store) (d *daemon, err error) {
 	if d.epoch, err = db.NextEpoch(); err != nil {
 		return d, err
 	}
+	state, err := db.ID()
+	if err != nil {
+		return d, err
+	}
 	keeperConfig, err := d.keeperConfig()
 	if err != nil {
 		return d, err
@@ -100,10 +104,10 @@ func newDaemon(cfg config, db *store.Store) (d *daemon, err error) {
 		return d, err
 	}
 	d.logs = logs.New(logs.Config{
-		Dir: cfg.logDir, Token: d.keeper.Token, Gone: d.keeper.Gone, Log: cfg.log.Named("logs"),
+		Dir: cfg.logDir, Token: d.keeper.Token, Gone: d.keeper.Gone, Generation: d.keeper.Generation, State: state, Log: cfg.log.Named("logs"),
 	})
 	d.events, err = logs.OpenEvents(logs.EventsConfig{
-		Dir: eventsDir(cfg.stateDir), Token: d.keeper.Token, Log: cfg.log.Named("events"),
+		Dir: eventsDir(cfg.stateDir), Token: d.keeper.Token, State: state, Log: cfg.log.Named("events"),
 	})
 	if err != nil {
 		return d, err

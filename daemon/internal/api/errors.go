@@ -73,6 +73,9 @@ func faultTo(f *app.Fault, r *refusal) *status.Status {
 	if f.Revision != 0 {
 		info.Metadata["revision"] = strconv.FormatUint(f.Revision, 10)
 	}
+	if f.Cursor != "" {
+		info.Metadata["cursor"] = f.Cursor
+	}
 	if r != nil {
 		maps.Copy(info.Metadata, r.metadata)
 	}

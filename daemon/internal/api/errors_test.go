@@ -36,6 +36,11 @@ func reasonOf(err error) string {
 	return info.GetReason()
 }
 
+func metadataOf(err error) map[string]string {
+	info, _ := detail[*errdetails.ErrorInfo](err)
+	return info.GetMetadata()
+}
+
 func translated(err error) error {
 	s, _ := toStatus(context.Background(), err)
 	return s.Err()

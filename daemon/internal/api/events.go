@@ -5,14 +5,13 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/roostd/roost/daemon/internal/app"
 	"github.com/roostd/roost/daemon/internal/logs"
 	roostv1 "github.com/roostd/roost/gen/roost/v1"
 )
 
 // Events is what EventService needs of the event log.
 type Events interface {
-	ReadEvents(ctx context.Context, q logs.EventQuery, emit func(app.Event) error, caughtUp func() error) error
+	ReadEvents(ctx context.Context, q logs.EventQuery, to logs.Sink[logs.EventEntry]) error
 }
 
 // EventService hands out what happened.
@@ -23,25 +22,43 @@ type EventService struct {
 
 // ReadEvents streams history and then, with follow, what comes.
 func (s *EventService) ReadEvents(req *roostv1.ReadEventsRequest, stream grpc.ServerStreamingServer[roostv1.ReadEventsResponse]) error {
-	q := logs.EventQuery{
-		App: req.GetApp(), Since: timeFrom(req.GetSince()), Cursor: req.GetCursor(), Follow: req.GetFollow(),
-	}
-	var err error
-	if q.Tail, err = tailFrom(req.Tail); err != nil {
+	q, err := eventQuery(req)
+	if err != nil {
 		return err
 	}
-	return relay[app.Event]{
-		read: func(ctx context.Context, emit func(app.Event) error, caughtUp func() error) error {
-			return s.Events.ReadEvents(ctx, q, emit, caughtUp)
+	r := relay[logs.EventEntry]{
+		read: func(ctx context.Context, to logs.Sink[logs.EventEntry]) error { return s.Events.ReadEvents(ctx, q, to) },
+		send: func(e logs.EventEntry) error { return stream.Send(eventStep(e)) },
+		caughtUp: func(cursor string) error {
+			m := &roostv1.ReadEventsResponse_CaughtUp{CaughtUp: &roostv1.EventsCaughtUp{}}
+			return stream.Send(&roostv1.ReadEventsResponse{Message: m, Cursor: cursor})
 		},
-		send: func(e app.Event) error {
-			return stream.Send(&roostv1.ReadEventsResponse{Message: &roostv1.ReadEventsResponse_Event{Event: eventTo(e)}})
+		beat: func(cursor string) error {
+			m := &roostv1.ReadEventsResponse_Heartbeat{Heartbeat: &roostv1.Heartbeat{}}
+			return stream.Send(&roostv1.ReadEventsResponse{Message: m, Cursor: cursor})
 		},
-		caughtUp: func() error {
-			return stream.Send(&roostv1.ReadEventsResponse{Message: &roostv1.ReadEventsResponse_CaughtUp{CaughtUp: &roostv1.EventsCaughtUp{}}})
-		},
-		beat: func() error {
-			return stream.Send(&roostv1.ReadEventsResponse{Message: &roostv1.ReadEventsResponse_Heartbeat{Heartbeat: &roostv1.Heartbeat{}}})
-		},
-	}.serve(stream.Context())
+	}
+	return r.serve(stream.Context())
+}
+
+// eventQuery translates what is asked for.
+func eventQuery(req *roostv1.ReadEventsRequest) (q logs.EventQuery, err error) {
+	q = logs.EventQuery{
+		App: req.GetApp(), Instance: req.GetInstance(), Severity: choiceTo(severities, req.GetSeverity()), Grep: req.GetGrep(),
+		Since: timeFrom(req.GetSince()), Until: timeFrom(req.GetUntil()),
+		Cursor: req.GetCursor(), Follow: req.GetFollow(), Lossless: req.GetLossless(),
+	}
+	if q.Severity == 0 && req.GetSeverity() != roostv1.EventSeverity_EVENT_SEVERITY_UNSPECIFIED {
+		return q, invalidField(q.App, "severity", "severity %v is not known to this daemon", req.GetSeverity())
+	}
+	q.Tail, err = tailFrom(req.Tail)
+	return q, err
+}
+
+func eventStep(e logs.EventEntry) *roostv1.ReadEventsResponse {
+	if e.Gap {
+		m := &roostv1.ReadEventsResponse_Dropped{Dropped: &roostv1.EventsDropped{Events: int64(e.Missed)}}
+		return &roostv1.ReadEventsResponse{Message: m, Cursor: e.Cursor}
+	}
+	return &roostv1.ReadEventsResponse{Message: &roostv1.ReadEventsResponse_Event{Event: eventTo(e.Event)}, Cursor: e.Cursor}
 }

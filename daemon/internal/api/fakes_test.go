@@ -251,16 +251,16 @@ func (f *fakeSupervisor) Failure(name string, id app.InstanceID, kind, detail st
 
 // fakeLogs runs what a test gives it.
 type fakeLogs struct {
-	read   func(ctx context.Context, q logs.Query, emit func([]logs.Entry) error, caughtUp func() error) error
-	events func(ctx context.Context, q logs.EventQuery, emit func(app.Event) error, caughtUp func() error) error
+	read   func(ctx context.Context, q logs.Query, to logs.Sink[[]logs.Entry]) error
+	events func(ctx context.Context, q logs.EventQuery, to logs.Sink[logs.EventEntry]) error
 }
 
-func (f *fakeLogs) Read(ctx context.Context, q logs.Query, emit func([]logs.Entry) error, caughtUp func() error) error {
-	return f.read(ctx, q, emit, caughtUp)
+func (f *fakeLogs) Read(ctx context.Context, q logs.Query, to logs.Sink[[]logs.Entry]) error {
+	return f.read(ctx, q, to)
 }
 
-func (f *fakeLogs) ReadEvents(ctx context.Context, q logs.EventQuery, emit func(app.Event) error, caughtUp func() error) error {
-	return f.events(ctx, q, emit, caughtUp)
+func (f *fakeLogs) ReadEvents(ctx context.Context, q logs.EventQuery, to logs.Sink[logs.EventEntry]) error {
+	return f.events(ctx, q, to)
 }
 
 type fakeSystem struct{ detach bool }

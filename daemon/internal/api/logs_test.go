@@ -12,8 +12,9 @@ import (
 // What is missing is told where it is missing.
 func TestSendEntries_TellsOfGapsBetweenThem(t *testing.T) {
 	var sent []string
-	entry := func(text string, missed int64) logs.Entry { return logs.Entry{Data: []byte(text), Missed: missed} }
-	err := sendEntries([]logs.Entry{entry("a", 3), entry("b", 0), entry("c", 5)}, func(r *roostv1.ReadLogsResponse) error {
+	line := func(text string) logs.Entry { return logs.Entry{Data: []byte(text)} }
+	gap := func(missed int64) logs.Entry { return logs.Entry{Gap: true, Missed: missed} }
+	err := sendEntries([]logs.Entry{gap(3), line("a"), line("b"), gap(5), line("c")}, func(r *roostv1.ReadLogsResponse) error {
 		text := fmt.Sprint("missed ", r.GetDropped().GetBytes())
 		if b := r.GetBatch(); b != nil {
 			text = ""

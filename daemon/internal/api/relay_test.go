@@ -22,20 +22,23 @@ func TestReadLogs_HistoryThenLive(t *testing.T) {
 		h.apps.Set("web", testApp("web"))
 		var asked logs.Query
 		more := make(chan string)
-		h.logs.read = func(ctx context.Context, q logs.Query, emit func([]logs.Entry) error, caughtUp func() error) error {
+		h.logs.read = func(ctx context.Context, q logs.Query, to logs.Sink[[]logs.Entry]) error {
 			asked = q
-			if err := emit([]logs.Entry{{App: "web", Instance: "i1", Stream: logs.Stderr, Data: []byte("one\n"), Cursor: "c1"}}); err != nil {
+			if err := to.Emit([]logs.Entry{{App: "web", Instance: "i1", Stream: logs.Stderr, Data: []byte("one\n"), Cursor: "c1"}}); err != nil {
 				return err
 			}
-			if err := caughtUp(); err != nil {
+			if err := to.CaughtUp("c1"); err != nil {
 				return err
 			}
 			for {
 				select {
 				case line := <-more:
-					if err := emit([]logs.Entry{{Data: []byte(line), Partial: true}}); err != nil {
+					if err := to.Emit([]logs.Entry{{Data: []byte(line), Partial: true}}); err != nil {
 						return err
 					}
+					to.Passed("c3")
+				case <-q.Removed:
+					return app.Errorf(app.NotFound, app.ReasonAppNotFound, "web", "app web was removed")
 				case <-ctx.Done():
 					return context.Cause(ctx)
 				}
@@ -61,19 +64,28 @@ func TestReadLogs_HistoryThenLive(t *testing.T) {
 		if string(e.Data) != "one\n" || e.Stream != roostv1.LogStream_LOG_STREAM_STDERR || e.Cursor != "c1" || e.Instance != "i1" {
 			t.Errorf("entry %v", e)
 		}
-		if next().GetCaughtUp() == nil {
-			t.Error("it has not caught up")
+		if m := next(); m.GetCaughtUp() == nil || m.GetCursor() != "c1" {
+			t.Errorf("it has not caught up: %v", m)
 		}
 		if asked.App != "web" || asked.Instance != "i1" || asked.Stream != logs.Stderr || *asked.Tail != 5 || asked.Cursor != "c0" || !asked.Follow {
 			t.Errorf("asked %+v", asked)
 		}
 		start := time.Now()
-		if next().GetHeartbeat() == nil || time.Since(start) != heartbeatEvery {
-			t.Errorf("no heartbeat after %v", time.Since(start))
+		if m := next(); m.GetHeartbeat() == nil || m.GetCursor() != "" || time.Since(start) != heartbeatEvery {
+			t.Errorf("no heartbeat after %v: %v", time.Since(start), m)
 		}
 		more <- "two"
 		if e := next().GetBatch().GetEntries()[0]; string(e.Data) != "two" || !e.Partial {
 			t.Errorf("entry %v", e)
+		}
+		if m := next(); m.GetHeartbeat() == nil || m.GetCursor() != "c3" {
+			t.Errorf("the heartbeat does not say how far reading has come: %v", m)
+		}
+		h.apps.Set("api", testApp("api"))
+		h.apps.Delete("api")
+		h.apps.Delete("web")
+		if _, err := stream.Recv(); status.Code(err) != codes.NotFound {
+			t.Errorf("of a removed app: %v", err)
 		}
 	})
 }
@@ -81,7 +93,12 @@ func TestReadLogs_HistoryThenLive(t *testing.T) {
 func TestReadLogs_Refusals(t *testing.T) {
 	h := newHost(t).open()
 	h.apps.Set("web", testApp("web"))
-	h.logs.read = func(context.Context, logs.Query, func([]logs.Entry) error, func() error) error {
+	h.logs.read = func(_ context.Context, q logs.Query, _ logs.Sink[[]logs.Entry]) error {
+		if q.Lossless {
+			f := app.Errorf(app.Exhausted, app.ReasonReaderTooSlow, "web", "too slow")
+			f.Cursor = "c7"
+			return f
+		}
 		return app.Errorf(app.OutOfRange, app.ReasonCursorGone, "web", "gone")
 	}
 	read := func(req *roostv1.ReadLogsRequest) error {
@@ -98,24 +115,43 @@ func TestReadLogs_Refusals(t *testing.T) {
 		"an unknown app":    {&roostv1.ReadLogsRequest{App: "api"}, codes.NotFound},
 		"a cursor gone":     {&roostv1.ReadLogsRequest{App: "web", Cursor: "x"}, codes.OutOfRange},
 		"a tail below zero": {&roostv1.ReadLogsRequest{App: "web", Tail: new(int32(-1))}, codes.InvalidArgument},
+		"no generation":     {&roostv1.ReadLogsRequest{App: "web", Generation: -1}, codes.InvalidArgument},
+		"no stream":         {&roostv1.ReadLogsRequest{App: "web", Stream: 9}, codes.InvalidArgument},
+		"a slow reader":     {&roostv1.ReadLogsRequest{App: "web", Lossless: true}, codes.ResourceExhausted},
 	} {
-		if err := read(tt.req); status.Code(err) != tt.want {
+		err := read(tt.req)
+		if status.Code(err) != tt.want {
 			t.Errorf("%s: %v, want %v", name, err, tt.want)
+		}
+		if tt.want == codes.InvalidArgument && len(fieldsOf(err)) != 1 {
+			t.Errorf("%s: it names the fields %q", name, fieldsOf(err))
+		}
+		if tt.want == codes.ResourceExhausted && metadataOf(err)["cursor"] != "c7" {
+			t.Errorf("%s: its metadata are %v", name, metadataOf(err))
 		}
 	}
 }
 
 func TestReadEvents_EndsWithHistory(t *testing.T) {
 	h := newHost(t).open()
-	h.logs.events = func(_ context.Context, q logs.EventQuery, emit func(app.Event) error, _ func() error) error {
-		return emit(app.Event{
+	h.logs.events = func(_ context.Context, q logs.EventQuery, to logs.Sink[logs.EventEntry]) error {
+		if q.Severity != app.Warning || q.Grep != "it" {
+			t.Errorf("asked %+v", q)
+		}
+		gap := logs.EventEntry{Gap: true, Missed: 4, Event: app.Event{Cursor: "b"}}
+		return errors.Join(to.Emit(gap), to.Emit(logs.EventEntry{Event: app.Event{
 			ID: app.EventStartFailed, App: q.App, Instance: "i1", Actor: "roostd", Severity: app.Error,
 			Message: "it exited", Cursor: "c", Attributes: map[string]string{"code": "3"},
-		})
+		}}))
 	}
-	stream, err := roostv1.NewEventServiceClient(h.dial(t, operator)).ReadEvents(t.Context(), &roostv1.ReadEventsRequest{App: "web"})
+	stream, err := roostv1.NewEventServiceClient(h.dial(t, operator)).ReadEvents(t.Context(), &roostv1.ReadEventsRequest{
+		App: "web", Severity: roostv1.EventSeverity_EVENT_SEVERITY_WARNING, Grep: "it",
+	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if m, err := stream.Recv(); err != nil || m.GetDropped().GetEvents() != 4 || m.GetCursor() != "b" {
+		t.Errorf("the gap is %v, %v", m, err)
 	}
 	m, err := stream.Recv()
 	if e := m.GetEvent(); err != nil || e.Id != "StartFailed" || e.App != "web" || e.Severity != roostv1.EventSeverity_EVENT_SEVERITY_ERROR ||
@@ -134,10 +170,10 @@ func TestRelay_TheReaderEndsWithTheCall(t *testing.T) {
 		gone := errors.New("gone")
 		ended := false
 		r := relay[int]{
-			read: func(ctx context.Context, emit func(int) error, _ func() error) error {
+			read: func(ctx context.Context, to logs.Sink[int]) error {
 				defer func() { ended = true }()
 				for i := 0; ; i++ {
-					if err := emit(i); err != nil {
+					if err := to.Emit(i); err != nil {
 						<-ctx.Done()
 						return err
 					}

@@ -21,7 +21,7 @@ const (
 	Denied           // not allowed
 	Exhausted        // a limit is reached
 	Unavailable      // not now: shutting down, a failed start
-	OutOfRange       // a cursor whose data are gone
+	OutOfRange       // a cursor of another daemon's state
 	Timeout          // it took too long
 )
 
@@ -45,6 +45,7 @@ const (
 	ReasonRapidFail       Reason = "RAPID_FAIL"
 	ReasonShuttingDown    Reason = "SHUTTING_DOWN"
 	ReasonCursorGone      Reason = "CURSOR_GONE"
+	ReasonReaderTooSlow   Reason = "READER_TOO_SLOW"
 	ReasonPermission      Reason = "PERMISSION_DENIED"
 	ReasonInternal        Reason = "INTERNAL"
 )
@@ -66,6 +67,7 @@ type Fault struct {
 	Violations []Violation
 	RetryTime  time.Time // when trying again makes sense; zero: unknown
 	Revision   uint64    // of the endpoint set it was true for; 0: none
+	Cursor     string    // to go on reading from; "" for none
 	Err        error
 }
 

@@ -371,13 +371,27 @@ func (c *Client) Gone(instance string) bool {
 // Token returns the token of an instance: from before its launch until there is no
 // output of it any more.
 func (c *Client) Token(instance string) (string, bool) {
+	info, ok := c.known(instance)
+	return info.Token, ok
+}
+
+// Generation returns the generation that an instance is of, as long as its token is
+// known; else 0.
+func (c *Client) Generation(instance string) int64 {
+	info, _ := c.known(instance)
+	return info.Generation
+}
+
+// known is what is known of an instance, of one that was forgotten too.
+func (c *Client) known(instance string) (app.ProcessInfo, bool) {
 	c.mu.Lock()
 	p := c.processes[app.InstanceID(instance)]
 	c.mu.Unlock()
 	if p != nil {
-		return p.Info().Token, true
+		return p.Info(), true
 	}
-	return recordedToken(c.cfg.StateDir, instance)
+	r, ok := recorded(c.cfg.StateDir, instance)
+	return processInfo(r), ok
 }
 
 // KeeperInfo is what keeper there is.

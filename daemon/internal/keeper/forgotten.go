@@ -70,15 +70,15 @@ func (s *server) sweepForgotten(now time.Time) error {
 	return errors.Join(errs...)
 }
 
-// recordedToken returns the token of an instance that has, or had, a record.
-func recordedToken(stateDir, id string) (string, bool) {
+// recorded returns the record that an instance has, or had.
+func recorded(stateDir, id string) (*keeperv1.Record, bool) {
 	if !validID.MatchString(id) {
-		return "", false
+		return nil, false
 	}
 	for _, name := range []string{recordName, forgottenName} { // in the order that they come
 		if r, err := readRecord(instanceDir(stateDir, id), name); err == nil {
-			return r.GetToken(), true
+			return r, true
 		}
 	}
-	return "", false
+	return nil, false
 }

@@ -109,7 +109,10 @@ func TestToken_IsKnownBeforeTheLaunch(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.process("one").expect("secret")
+	c.process("one").expect("secret", 7)
+	if g := c.Generation("one"); g != 7 {
+		t.Errorf("generation %d", g)
+	}
 	if token, ok := c.Token("one"); token != "secret" || !ok {
 		t.Errorf("token %q, %v", token, ok)
 	}

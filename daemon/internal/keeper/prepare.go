@@ -37,7 +37,7 @@ func (c *Client) Launch(ctx context.Context, l app.Launch) (*Process, error) {
 		return nil, err
 	}
 	p := c.process(l.ID)
-	p.expect(l.Token)
+	p.expect(l.Token, l.Generation)
 	record, err := c.launch(ctx, p, prep)
 	if err != nil {
 		p.closeNotify()

@@ -50,13 +50,13 @@ func newProcess(c *Client, id app.InstanceID) *Process {
 	}
 }
 
-// expect makes the token known of a process that is about to be launched: its first
-// output may be read before the keeper has answered.
-func (p *Process) expect(token string) {
+// expect makes known what those who read output must know of a process that is about
+// to be launched: its first may be read before the keeper has answered.
+func (p *Process) expect(token string, generation int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.info.PID == 0 {
-		p.info.Token = token
+		p.info.Token, p.info.Generation = token, generation
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"slices"
 	"time"
 
@@ -15,41 +16,53 @@ import (
 // an entry can afford. Entries come in the order of their time, so one time says
 // it for most instances: those that began well before it and are not listed have
 // been delivered to their end, those that began after it not at all. Listed are
-// the ones that may still write, and those that began around that time.
+// the ones that may still write, and those that wrote around that time.
 type position struct {
 	time int64 // of the newest entry delivered
-	at   map[string]offsets
+	at   map[string]place
 }
 
-// offsets are how much of each stream was delivered, by its name.
-type offsets map[string]int64
+// place is how much of each of an instance's streams was delivered, by its name, and
+// whether it will write no more.
+type place struct {
+	offsets map[string]int64
+	done    bool
+}
 
 // beganBefore is how much earlier than position.time an instance must have begun
 // to count as delivered without being listed: longer than it takes until its
 // files are seen.
 const beganBefore = int64(5 * time.Second)
 
-const cursorVersion = 1
+const cursorVersion = 2
 
 // What a listed instance begins with.
 const (
 	flagStdout = 1 << iota
 	flagStderr
 	flagPacked // the id is 16 characters of base32: 10 bytes
+	flagDone   // all of it was delivered, and it writes no more
 )
 
 var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 // cursor encodes the position of the reader.
 func (r *reader) cursor() string {
-	b := make([]byte, 0, 64)
-	b = append(b, cursorVersion)
+	b := append(r.scratch[:0], cursorVersion)
+	b = binary.BigEndian.AppendUint32(b, r.store.tag(r.query.App))
 	b = binary.AppendVarint(b, r.time)
-	r.open = slices.DeleteFunc(r.open, func(in *instance) bool { return in.done && in.first < r.time-beganBefore })
+	r.open = slices.DeleteFunc(r.open, func(in *instance) bool { return in.done && in.last() < r.time-beganBefore })
 	for _, in := range r.open {
 		b = in.appendTo(b)
 	}
+	r.scratch = b
 	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// tag is what cursors of an app are told from those of another state by, or of
+// another app.
+func (s *Store) tag(name string) uint32 {
+	return crc32.ChecksumIEEE(binary.BigEndian.AppendUint64([]byte(name), s.cfg.State))
 }
 
 func (in *instance) appendTo(b []byte) []byte {
@@ -57,18 +70,29 @@ func (in *instance) appendTo(b []byte) []byte {
 	for _, s := range in.streams {
 		flags |= streamFlag(s.name)
 	}
-	packed, err := idEncoding.DecodeString(in.id)
-	if err == nil && len(packed) == 10 {
-		b = append(b, flags|flagPacked)
-		b = append(b, packed...)
-	} else {
-		b = append(b, flags, byte(len(in.id)))
-		b = append(b, in.id...)
+	if in.done {
+		flags |= flagDone
 	}
+	if in.packed == nil {
+		in.packed = packID(in.id)
+	}
+	if len(in.packed) == 10 {
+		flags |= flagPacked
+	}
+	b = append(append(b, flags), in.packed...)
 	for _, s := range in.streams {
 		b = binary.AppendUvarint(b, uint64(s.pos))
 	}
 	return b
+}
+
+// packID is an id as a cursor has it: 10 bytes where that is possible, else the text
+// behind its length.
+func packID(id string) []byte {
+	if packed, err := idEncoding.DecodeString(id); err == nil && len(packed) == 10 {
+		return packed
+	}
+	return append([]byte{byte(len(id))}, id...)
 }
 
 func streamFlag(stream string) byte {
@@ -79,37 +103,48 @@ func streamFlag(stream string) byte {
 }
 
 // parseCursor reads what cursor wrote.
-func parseCursor(name, cursor string) (position, error) {
-	p := position{at: map[string]offsets{}}
+func (s *Store) parseCursor(name, cursor string) (position, error) {
+	p := position{at: map[string]place{}}
 	b, err := base64.RawURLEncoding.DecodeString(cursor)
+	tag := uint32(0)
 	if err == nil {
-		err = p.decode(b)
+		tag, err = p.decode(b)
 	}
-	if err != nil {
-		return p, app.Errorf(app.Invalid, app.ReasonInvalidArgument, name, "cursor %q of app %s is none that was given out", cursor, name)
+	switch {
+	case err != nil:
+		return p, faultCursor(name, "cursor %q of app %s is none that was given out", cursor, name)
+	case tag != s.tag(name):
+		return p, app.Errorf(app.OutOfRange, app.ReasonCursorGone, name,
+			"the cursor is not of app %s and this daemon's state: read without a cursor, or from a time on", name)
 	}
 	return p, nil
 }
 
+// faultCursor says that a cursor is malformed.
+func faultCursor(name, format string, args ...any) error {
+	f := app.Errorf(app.Invalid, app.ReasonInvalidArgument, name, format, args...)
+	f.Violations = []app.Violation{{Field: "cursor", Message: f.Message}}
+	return f
+}
+
 var errCursor = errors.New("malformed")
 
-func (p *position) decode(b []byte) error {
-	if len(b) == 0 || b[0] != cursorVersion {
-		return errCursor
+func (p *position) decode(b []byte) (tag uint32, err error) {
+	if len(b) < 5 || b[0] != cursorVersion {
+		return 0, errCursor
 	}
-	t, n := binary.Varint(b[1:])
+	tag = binary.BigEndian.Uint32(b[1:])
+	t, n := binary.Varint(b[5:])
 	if n <= 0 {
-		return errCursor
+		return 0, errCursor
 	}
 	p.time = t
-	for b = b[1+n:]; len(b) > 0; {
-		rest, err := p.decodeInstance(b)
-		if err != nil {
-			return err
+	for b = b[5+n:]; len(b) > 0; {
+		if b, err = p.decodeInstance(b); err != nil {
+			return 0, err
 		}
-		b = rest
 	}
-	return nil
+	return tag, nil
 }
 
 func (p *position) decodeInstance(b []byte) (rest []byte, err error) {
@@ -125,7 +160,7 @@ func (p *position) decodeInstance(b []byte) (rest []byte, err error) {
 	if !validID(id) {
 		return nil, errCursor
 	}
-	at := offsets{}
+	at := place{offsets: map[string]int64{}, done: flags&flagDone != 0}
 	for _, stream := range []string{Stdout, Stderr} {
 		if flags&streamFlag(stream) == 0 {
 			continue
@@ -134,7 +169,7 @@ func (p *position) decodeInstance(b []byte) (rest []byte, err error) {
 		if n <= 0 || int64(off) < 0 {
 			return nil, errCursor
 		}
-		at[stream], b = int64(off), b[n:]
+		at.offsets[stream], b = int64(off), b[n:]
 	}
 	p.at[id] = at
 	return b, nil

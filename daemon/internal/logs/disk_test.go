@@ -47,6 +47,13 @@ func (d *disk) writeSegment(t tb, instance, stream string, start int64, data str
 	off := start + appendTo(t, path, []byte(data))
 	entry := binary.BigEndian.AppendUint64(nil, uint64(d.now.UnixNano()))
 	appendTo(t, path+".idx", binary.BigEndian.AppendUint64(entry, uint64(off)))
+	// The bytes are a little older than their entry.
+	if err := os.Chtimes(path, time.Time{}, d.now.Add(-time.Microsecond)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path+".idx", time.Time{}, d.now); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (d *disk) mkdir(t tb, instance string) {
@@ -100,11 +107,16 @@ func read(t tb, s *Store, q Query) []Entry {
 	t.Helper()
 	q.App = "web"
 	var all []Entry
-	err := s.Read(context.Background(), q, func(e []Entry) error { all = append(all, e...); return nil }, nil)
+	err := s.Read(context.Background(), q, into(func(e []Entry) error { all = append(all, e...); return nil }))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// into is a sink of entries alone.
+func into[T any](emit func(T) error) Sink[T] {
+	return Sink[T]{Emit: emit, CaughtUp: func(string) error { return nil }}
 }
 
 func text(entries []Entry) string {

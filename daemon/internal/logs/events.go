@@ -3,8 +3,10 @@ package logs
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,13 +38,15 @@ type Events struct {
 	token func(instance string) (string, bool)
 	log   hclog.Logger
 	files files
-	full  int64 // eventSegment
+	full  int64  // eventSegment
+	ofTag uint32 // what its cursors are told from those of other logs by
 
 	// mu is held over one write, as that is what puts events in order.
 	mu      sync.Mutex
 	file    *os.File
 	start   int64         // of file
 	end     int64         // behind the newest event
+	seq     uint64        // the newest event's number
 	changed chan struct{} // closed by the next event
 }
 
@@ -51,6 +55,7 @@ type EventsConfig struct {
 	Dir string // <state-dir>/events
 	// Token returns the pairing token of an instance, as in Config.
 	Token func(instance string) (token string, ok bool)
+	State uint64 // as in Config
 	Log   hclog.Logger
 }
 
@@ -66,6 +71,7 @@ func OpenEvents(cfg EventsConfig) (*Events, error) {
 	e := &Events{
 		token: cfg.Token, log: cfg.Log, full: eventSegment,
 		files: files{dir: cfg.Dir, name: "events"}, changed: make(chan struct{}),
+		ofTag: crc32.ChecksumIEEE(binary.BigEndian.AppendUint64([]byte("events "), cfg.State)),
 	}
 	if err := e.open(); err != nil {
 		return nil, fmt.Errorf("open the event log in %s: %w", cfg.Dir, err)
@@ -93,7 +99,30 @@ func (e *Events) open() error {
 		return err
 	}
 	e.file, e.end = file, e.start+size
-	return nil
+	e.seq, err = e.lastSeq()
+	return err
+}
+
+// lastSeq finds the newest event's number: 0 where there is none. A crash of the
+// machine may have left lines behind it that are no events.
+func (e *Events) lastSeq() (uint64, error) {
+	r := &eventReader{files: e.reader()}
+	if err := r.files.list(); err != nil {
+		return 0, err
+	}
+	const most = 100
+	pos := e.end
+	for range most {
+		line, ok, err := r.lineBefore(pos)
+		if err != nil || !ok {
+			return 0, err
+		}
+		if _, seq, ok := parseEvent(line); ok {
+			return seq, nil
+		}
+		pos -= int64(len(line)) + 1
+	}
+	return 0, nil
 }
 
 func openSegment(path string) (*os.File, error) {
@@ -123,6 +152,7 @@ func (e *Events) Close() error {
 // record is how an event is stored. The time is last: it makes the end of each
 // line unlike that of others, which cursors are checked by.
 type record struct {
+	Seq        uint64            `json:"seq,omitempty"` // counts events, so that it can be told how many are missing
 	ID         app.EventID       `json:"id"`
 	App        string            `json:"app,omitempty"`
 	Instance   app.InstanceID    `json:"instance,omitempty"`
@@ -141,22 +171,25 @@ func (e *Events) Record(ev app.Event) {
 		ev.Time = time.Now()
 	}
 	token, _ := e.token(string(ev.Instance))
-	line, err := json.Marshal(record{
-		ev.ID, ev.App, ev.Instance, cmp.Or(ev.Actor, self), ev.Severity, shorten(app.Redact(ev.Message, token)),
+	err := e.append(record{
+		0, ev.ID, ev.App, ev.Instance, cmp.Or(ev.Actor, self), ev.Severity, shorten(app.Redact(ev.Message, token)),
 		hideAttributes(token, ev.Attributes), ev.Time.UTC().Round(0),
 	})
-	if err == nil {
-		err = e.append(append(line, '\n'))
-	}
 	if err != nil {
 		e.log.Error("event lost", "id", ev.ID, "app", ev.App, "error", err)
 	}
 }
 
-// append writes one line, whole or not at all.
-func (e *Events) append(line []byte) error {
+// append gives an event its number and writes it as one line, whole or not at all.
+func (e *Events) append(rec record) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	rec.Seq = e.seq + 1
+	line, err := json.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	line = append(line, '\n')
 	if e.end-e.start >= e.full {
 		if err := e.rotate(); err != nil {
 			return err
@@ -166,7 +199,7 @@ func (e *Events) append(line []byte) error {
 		_ = e.file.Truncate(e.end - e.start)
 		return err
 	}
-	e.end += int64(len(line))
+	e.end, e.seq = e.end+int64(len(line)), rec.Seq
 	close(e.changed)
 	e.changed = make(chan struct{})
 	return nil

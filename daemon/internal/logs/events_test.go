@@ -31,7 +31,7 @@ func record1(e *Events, name, message string) {
 
 func readEvents(t testing.TB, e *Events, q EventQuery) (all []app.Event) {
 	t.Helper()
-	err := e.ReadEvents(t.Context(), q, func(ev app.Event) error { all = append(all, ev); return nil }, nil)
+	err := e.ReadEvents(t.Context(), q, into(func(ev EventEntry) error { all = append(all, ev.Event); return nil }))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,9 +141,34 @@ func TestEvents_OldOnesGo(t *testing.T) {
 	if got := messages(readEvents(t, e, EventQuery{Tail: new(1000)})); got != messages(all) {
 		t.Errorf("tail: %q", got)
 	}
-	err = e.ReadEvents(t.Context(), EventQuery{Cursor: first.Cursor}, nil, nil)
-	if f, ok := errors.AsType[*app.Fault](err); !ok || f.Kind != app.OutOfRange || f.Reason != app.ReasonCursorGone {
-		t.Errorf("a cursor whose events are gone: %v", err)
+	// A cursor whose events are gone goes on behind them, and says how many they are.
+	var list []EventEntry
+	collect := into(func(ev EventEntry) error { list = append(list, ev); return nil })
+	for _, lossless := range []bool{false, true} { // who resumes is told, not refused
+		list = nil
+		err = e.ReadEvents(t.Context(), EventQuery{Cursor: first.Cursor, Lossless: lossless}, collect)
+		if err != nil || len(list) != 1+len(all) || !list[0].Gap || list[0].Missed != 99-len(all) {
+			t.Errorf("a cursor whose events are gone: %v, %d steps, the first %+v", err, len(list), list[0])
+		}
+	}
+	// Who goes on from the gap's own cursor is not told again.
+	if got := readEvents(t, e, EventQuery{Cursor: list[0].Cursor}); messages(got) != messages(all) {
+		t.Errorf("behind the gap: %q", messages(got))
+	}
+}
+
+// The numbers that gaps are counted by go on after a restart.
+func TestEvents_NumbersOutliveTheDaemon(t *testing.T) {
+	dir := t.TempDir()
+	for range 3 {
+		e := openEvents(t, dir)
+		record1(e, "web", "x")
+	}
+	appendTo(t, filepath.Join(dir, "events.0"), []byte("\x00\x00\nrubbish\n"))
+	e := openEvents(t, dir)
+	record1(e, "web", "x")
+	if e.seq != 4 {
+		t.Errorf("the fourth event has number %d", e.seq)
 	}
 }
 
@@ -154,12 +179,12 @@ func TestEvents_CursorOfAnotherLogIsGone(t *testing.T) {
 		record1(two, "web", "x")
 	}
 	cursor := readEvents(t, one, EventQuery{})[1].Cursor
-	err := two.ReadEvents(t.Context(), EventQuery{Cursor: cursor}, nil, nil)
+	err := two.ReadEvents(t.Context(), EventQuery{Cursor: cursor}, Sink[EventEntry]{})
 	if app.KindOf(err) != app.OutOfRange {
 		t.Errorf("got %v", err)
 	}
 	for _, c := range []string{"x", "AAAA", "AQ", "?"} {
-		err := one.ReadEvents(t.Context(), EventQuery{Cursor: c}, nil, nil)
+		err := one.ReadEvents(t.Context(), EventQuery{Cursor: c}, Sink[EventEntry]{})
 		if app.KindOf(err) != app.Invalid {
 			t.Errorf("cursor %q: %v", c, err)
 		}
@@ -199,8 +224,10 @@ func TestEvents_Follow(t *testing.T) {
 		done := make(chan error)
 		go func() {
 			done <- e.ReadEvents(ctx, EventQuery{Follow: true},
-				func(ev app.Event) error { got = append(got, ev.Message); return nil },
-				func() error { caught = len(got); return nil })
+				Sink[EventEntry]{
+					Emit:     func(ev EventEntry) error { got = append(got, ev.Message); return nil },
+					CaughtUp: func(string) error { caught = len(got); return nil },
+				})
 		}()
 		synctest.Wait()
 		if caught != 1 {
@@ -231,17 +258,91 @@ func TestEvents_ASlowReaderIsToldWhatItMissed(t *testing.T) {
 	for i := range 3 {
 		record1(e, "web", fmt.Sprint(i))
 	}
-	r := &eventReader{log: e, files: e.reader(), emit: func(app.Event) error { return nil }}
+	var got []EventEntry
+	r := &eventReader{log: e, files: e.reader(), to: into(func(ev EventEntry) error { got = append(got, ev); return nil })}
 	if err := r.begin(); err != nil {
 		t.Fatal(err)
 	}
+	end, _ := e.state()
+	if err := r.readTo(t.Context(), end); err != nil || len(got) != 3 {
+		t.Fatal(err, got)
+	}
+	got = nil
 	for range 100 {
 		record1(e, "web", "more")
 	}
-	end, _ := e.state()
-	if err := r.readTo(t.Context(), end); app.KindOf(err) != app.OutOfRange {
-		t.Errorf("got %v", err)
+	end, _ = e.state()
+	if err := r.readTo(t.Context(), end); err != nil {
+		t.Error(err)
 	}
+	left := readEvents(t, e, EventQuery{})
+	if len(got) != 1+len(left) || !got[0].Gap || got[0].Missed != 100-len(left) {
+		t.Errorf("%d steps, the first %+v, want that %d are missing", len(got), got[0], 100-len(left))
+	}
+}
+
+func TestEvents_ASlowReaderThatIsToMissNothingIsEnded(t *testing.T) {
+	e := openEvents(t, t.TempDir())
+	e.full = 1000
+	record1(e, "web", "0")
+	seen := 0
+	err := e.ReadEvents(t.Context(), EventQuery{Follow: true, Lossless: true}, into(func(ev EventEntry) error {
+		if seen++; seen == 1 {
+			for range 100 {
+				record1(e, "web", "more")
+			}
+		}
+		return nil
+	}))
+	f, ok := errors.AsType[*app.Fault](err)
+	if !ok || f.Kind != app.Exhausted || seen != 1 {
+		t.Fatalf("got %v after %d events", err, seen)
+	}
+	var list []EventEntry
+	err = e.ReadEvents(t.Context(), EventQuery{Cursor: f.Cursor}, into(func(ev EventEntry) error { list = append(list, ev); return nil }))
+	if err != nil || !list[0].Gap || list[0].Missed+len(list)-1 != 100 {
+		t.Errorf("%v: going on begins with %+v of %d steps", err, list[0], len(list))
+	}
+}
+
+func TestEvents_SelectByMore(t *testing.T) {
+	e := openEvents(t, t.TempDir())
+	for i := range 4 {
+		e.Record(app.Event{
+			ID: app.EventInstanceReady, App: "web", Instance: app.InstanceID(fmt.Sprintf("i%d", i%2)),
+			Severity: []app.Severity{app.Info, app.Warning, app.Error}[i%3], Message: fmt.Sprint("number ", i),
+		})
+	}
+	until := readEvents(t, e, EventQuery{})[2].Time
+	for name, tt := range map[string]struct {
+		q    EventQuery
+		want string
+	}{
+		"instance":      {EventQuery{Instance: "i1"}, "1 3"},
+		"severity":      {EventQuery{Severity: app.Warning}, "1 2"},
+		"grep":          {EventQuery{Grep: "r [03]$"}, "0 3"},
+		"tail of grep":  {EventQuery{Grep: "r [03]$", Tail: new(1)}, "3"},
+		"until":         {EventQuery{Until: until}, "0 1"},
+		"tail of until": {EventQuery{Until: until, Tail: new(1)}, "1"},
+		"and followed":  {EventQuery{Until: until, Follow: true}, "0 1"},
+	} {
+		if got := strings.ReplaceAll(messages(readEvents(t, e, tt.q)), "number ", ""); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+	err := e.ReadEvents(t.Context(), EventQuery{Grep: "("}, Sink[EventEntry]{})
+	if f, ok := errors.AsType[*app.Fault](err); !ok || f.Kind != app.Invalid || len(f.Violations) != 1 || f.Violations[0].Field != "grep" {
+		t.Errorf("a regular expression that is none: %v", err)
+	}
+}
+
+func FuzzEventCursor(f *testing.F) {
+	f.Add("AgAAAAABAgAAAAA")
+	f.Fuzz(func(t *testing.T, c string) {
+		if _, m, err := parseEventCursor(c); err == nil && m.pos < 0 {
+			t.Errorf("%q leads to %d", c, m.pos)
+		}
+	})
 }
 
 func TestRecorder_IsWhatTheSupervisorNeeds(t *testing.T) {
@@ -273,7 +374,7 @@ func BenchmarkRead_History(b *testing.B) {
 	s := d.store()
 	b.SetBytes(100 * 1000 * 100)
 	for b.Loop() {
-		err := s.Read(b.Context(), Query{App: "web"}, func([]Entry) error { return nil }, nil)
+		err := s.Read(b.Context(), Query{App: "web"}, into(func([]Entry) error { return nil }))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -30,7 +30,7 @@ func follow(t *testing.T, s *Store, q Query) *follower {
 	f := &follower{t: t, cancel: cancel, caught: make(chan struct{}), done: make(chan error, 1), news: make(chan struct{}, 1)}
 	q.App, q.Follow = "web", true
 	go func() {
-		f.done <- s.Read(ctx, q, f.take, func() error { close(f.caught); return nil })
+		f.done <- s.Read(ctx, q, Sink[[]Entry]{Emit: f.take, CaughtUp: func(string) error { close(f.caught); return nil }})
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -218,7 +218,7 @@ func TestFollow_AReaderThatBlocksHoldsUpNobody(t *testing.T) {
 	stuck, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = s.Read(ctx, Query{App: "web", Follow: true}, func([]Entry) error { <-stuck; return nil }, func() error { return nil })
+		_ = s.Read(ctx, Query{App: "web", Follow: true}, into(func([]Entry) error { <-stuck; return nil }))
 	}()
 	f := follow(t, s, Query{})
 	d.write(t, "i1", Stdout, "two\n")

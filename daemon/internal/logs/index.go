@@ -2,9 +2,10 @@ package logs
 
 import (
 	"encoding/binary"
+	"math"
 	"os"
-	"slices"
 	"sort"
+	"time"
 )
 
 const (
@@ -16,31 +17,90 @@ const (
 	indexChunk = 512
 )
 
-// index is an open index of a segment.
+// index is an open index of a segment. An index tells times, never which bytes there
+// are. A machine that dies may leave one that is cut off, that ends in anything, or
+// none: then what it lacks is made of what is known of the segment.
 type index struct {
-	file *os.File
-	n    int // entries
+	file    *os.File
+	n       int // entries
+	segment fileInfo
+	start   int64 // of the segment
 }
 
-// openIndex opens the index of the segment that begins at start. A missing one
-// is empty.
+// fileInfo is what an index goes by of its segment.
+type fileInfo struct {
+	size    int64
+	written int64 // when its last byte came, nanoseconds of Unix time
+}
+
+func statFile(path string) fileInfo {
+	st, err := os.Stat(path)
+	if err != nil {
+		return fileInfo{}
+	}
+	return fileInfo{st.Size(), st.ModTime().UnixNano()}
+}
+
+// openIndex opens the index of the segment that begins at start.
 func (f *files) openIndex(start int64) *index {
-	file, err := os.Open(f.path(start) + indexSuffix)
-	if err != nil {
-		return &index{}
+	x := &index{start: start}
+	if file, err := os.Open(f.path(start) + indexSuffix); err == nil {
+		if st, err := file.Stat(); err == nil {
+			x.file, x.n = file, int(st.Size()/indexEntry)
+		} else {
+			_ = file.Close()
+		}
 	}
-	st, err := file.Stat()
-	if err != nil {
-		_ = file.Close()
-		return &index{}
+	// Behind the index: an entry is written behind the bytes that it is of.
+	x.segment = statFile(f.path(start))
+	for x.n > 0 && !x.sound(x.at(x.n-1)) {
+		x.n--
 	}
-	return &index{file, int(st.Size() / indexEntry)}
+	if !f.checked.extend(x) {
+		x.n = 0
+	}
+	return x
 }
 
 func (x *index) close() {
 	if x.file != nil {
 		_ = x.file.Close()
 	}
+}
+
+// sound tells whether an entry can be one of this segment.
+func (x *index) sound(b batch) bool {
+	return b.time > 0 && x.start <= b.off && b.off < x.start+x.segment.size
+}
+
+// checked is how far a segment's index was looked through: each byte of one is
+// checked once, however often it is opened.
+type checked struct {
+	start  int64
+	n      int
+	last   int64 // offset of the last entry
+	faulty bool
+}
+
+// extend checks what has come to an index, and tells whether it is one.
+func (c *checked) extend(x *index) bool {
+	if c.start != x.start || c.n > x.n {
+		*c = checked{start: x.start}
+	}
+	if c.n == 0 {
+		c.last = -1
+	}
+	for !c.faulty && c.n < x.n {
+		chunk := x.read(c.n, indexChunk)
+		for _, b := range chunk {
+			c.faulty = c.faulty || !x.sound(b) || b.off <= c.last
+			c.last = b.off
+		}
+		if c.n += len(chunk); len(chunk) == 0 {
+			break
+		}
+	}
+	return !c.faulty
 }
 
 // read returns up to n entries from i on.
@@ -66,7 +126,16 @@ func (x *index) at(i int) batch {
 	return batch{}
 }
 
-// holding returns the number of the batch that holds off, -1 for none.
+// before returns the batch of the bytes that come before the first entry: all where
+// there is none. They came no later than what follows them.
+func (x *index) before() batch {
+	if x.n > 0 {
+		return batch{x.at(0).time, x.start}
+	}
+	return batch{x.segment.written, x.start}
+}
+
+// holding returns the number of the batch that holds off, -1 for before's.
 func (x *index) holding(off int64) int {
 	return sort.Search(x.n, func(i int) bool { return x.at(i).off > off }) - 1
 }
@@ -76,9 +145,13 @@ func (f *files) batches(start, from, to int64) []batch {
 	x := f.openIndex(start)
 	defer x.close()
 	var list []batch
-	for i := max(0, x.holding(from)); ; i += indexChunk {
+	first := x.holding(from)
+	if first < 0 {
+		list = append(list, x.before())
+	}
+	for i := max(0, first); ; i += indexChunk {
 		chunk := x.read(i, indexChunk)
-		end, _ := slices.BinarySearchFunc(chunk, to, byOffset)
+		end := sort.Search(len(chunk), func(k int) bool { return chunk[k].off >= to })
 		list = append(list, chunk[:end]...)
 		if end < len(chunk) || len(chunk) < indexChunk {
 			return list
@@ -86,7 +159,7 @@ func (f *files) batches(start, from, to int64) []batch {
 	}
 }
 
-// batchOf returns the batch that holds off.
+// batchOf returns the batch that holds off; false where there are no bytes.
 func (f *files) batchOf(off int64) (batch, bool) {
 	start, ok := f.of(off)
 	if !ok {
@@ -94,14 +167,16 @@ func (f *files) batchOf(off int64) (batch, bool) {
 	}
 	x := f.openIndex(start)
 	defer x.close()
-	i := x.holding(off)
-	if i < 0 {
+	if x.segment.size == 0 {
 		return batch{}, false
 	}
-	return x.at(i), true
+	if i := x.holding(off); i >= 0 {
+		return x.at(i), true
+	}
+	return x.before(), true
 }
 
-// lastBatch returns the newest batch of a segment.
+// lastBatch returns the newest batch that a segment's index has.
 func (f *files) lastBatch(start int64) (batch, bool) {
 	x := f.openIndex(start)
 	defer x.close()
@@ -111,20 +186,56 @@ func (f *files) lastBatch(start int64) (batch, bool) {
 	return x.at(x.n - 1), true
 }
 
-// since returns the offset of the first batch at or after a time, false where
-// all came before.
+// since returns the offset of the first batch at or after a time, false where all
+// came before. The clock may have been set back meanwhile, so it looks at all.
 func (f *files) since(t int64) (off int64, ok bool) {
+	return f.firstIn(func(x *index) (int64, bool) {
+		for i := 0; i < x.n; i += indexChunk {
+			for k, b := range x.read(i, indexChunk) {
+				switch {
+				case b.time < t:
+				case i+k == 0:
+					return x.start, true
+				default:
+					return b.off, true
+				}
+			}
+		}
+		return 0, false
+	})
+}
+
+// sinceLost is since of what has no entry in the index and will get none: it may be
+// as new as the segment is, and to show too much is better than too little.
+func (f *files) sinceLost(t int64) (off int64, ok bool) {
+	return f.firstIn(func(x *index) (int64, bool) {
+		last := batch{math.MinInt64, x.start}
+		if x.n > 0 {
+			last = x.at(x.n - 1)
+		}
+		return last.off, x.segment.size > 0 && x.segment.written >= t && x.segment.written > last.time
+	})
+}
+
+// firstIn returns what the first segment gives that gives something.
+func (f *files) firstIn(find func(*index) (int64, bool)) (off int64, ok bool) {
 	for _, start := range f.starts {
 		x := f.openIndex(start)
-		i := sort.Search(x.n, func(i int) bool { return x.at(i).time >= t })
-		found := i < x.n
-		if found {
-			off = x.at(i).off
-		}
+		off, ok := find(x)
 		x.close()
-		if found {
+		if ok {
 			return off, true
 		}
 	}
 	return 0, false
 }
+
+// batch is bytes that came together: an entry of the index.
+type batch struct {
+	time int64 // nanoseconds of Unix time
+	off  int64 // of the first byte
+}
+
+// noteDelay is longer than the keeper takes from the bytes to their entry. What
+// has none by then, because the keeper was killed between the two, gets none.
+const noteDelay = 100 * time.Millisecond

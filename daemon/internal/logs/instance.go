@@ -11,9 +11,10 @@ import (
 type instance struct {
 	app, id string
 	streams []*stream
-	first   int64 // time of its first batch; math.MaxInt64 while it has none
-	done    bool  // it writes no more, and all was delivered
-	listed  bool  // among the reader's open ones
+	first   int64  // time of its first batch; math.MaxInt64 while it has none
+	done    bool   // it writes no more, and all was delivered
+	listed  bool   // among the reader's open ones
+	packed  []byte // id, as cursors have it
 }
 
 // drainTime is longer than the keeper takes to move the last output of an
@@ -27,7 +28,7 @@ func (s *Store) openInstance(name, id string, streams []string) *instance {
 	for _, stdx := range streams {
 		st := &stream{
 			files:    files{dir: s.instanceDir(name, id), name: stdx},
-			instance: in, token: s.cfg.Token, secret: secret,
+			instance: in, token: s.cfg.Token, secret: secret, until: math.MaxInt64,
 		}
 		_ = st.list()
 		st.pos = st.first()
@@ -51,6 +52,36 @@ func (in *instance) begun() bool {
 	return slices.ContainsFunc(in.streams, func(s *stream) bool { return s.pos > 0 })
 }
 
+// has tells whether there is a segment of a stream.
+func (in *instance) has(name string) bool {
+	return slices.ContainsFunc(in.streams, func(s *stream) bool { return s.name == name && len(s.starts) > 0 })
+}
+
+// passOver notes the time of what was left out, as if it had been delivered.
+func (in *instance) passOver() {
+	for _, s := range in.streams {
+		if b, ok := s.batchOf(s.pos - 1); ok {
+			s.time = max(s.time, b.time)
+		}
+	}
+}
+
+// end has reading leave out what was written at a time or later.
+func (in *instance) end(t int64) {
+	for _, s := range in.streams {
+		s.until = t
+	}
+}
+
+// last is the time of the newest entry that was delivered or left out.
+func (in *instance) last() int64 {
+	t := int64(math.MinInt64)
+	for _, s := range in.streams {
+		t = max(t, s.time)
+	}
+	return t
+}
+
 // checkDone finds out whether it will write no more and all was delivered.
 func (in *instance) checkDone(gone func(string) bool) {
 	if in.done || !gone(in.id) {
@@ -58,7 +89,7 @@ func (in *instance) checkDone(gone func(string) bool) {
 	}
 	unread := func(s *stream) bool {
 		end, _ := s.end()
-		return s.pos < end
+		return s.pos < end && !s.ended
 	}
 	if in.first == math.MaxInt64 {
 		in.learnFirst()

@@ -19,7 +19,7 @@ func (s *Store) OutputTail(name string, id app.InstanceID, most int) string {
 	}
 	in := s.openInstance(name, string(id), Query{}.streams())
 	room := int64(most)
-	enough := func() bool { return room > 0 }
+	enough := func(*backward) bool { return room > 0 }
 	if err := tail([]*instance{in}, enough, func(size int64) { room -= size }); err != nil {
 		s.cfg.Log.Debug("output tail", "app", name, "instance", id, "error", err)
 		return ""

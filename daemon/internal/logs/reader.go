@@ -3,6 +3,7 @@ package logs
 import (
 	"context"
 	"math"
+	"regexp"
 	"time"
 
 	"github.com/roostd/roost/daemon/internal/app"
@@ -12,15 +13,21 @@ import (
 type reader struct {
 	store   *Store
 	query   Query
-	emit    func([]Entry) error
+	to      Sink[[]Entry]
+	grep    *regexp.Regexp // nil lets everything through
 	all     map[string]*instance
+	unsure  bool        // of some instance the generation is not known yet
 	open    []*instance // begun, and not yet implied by the time of a cursor
 	queue   queue       // streams that may have an entry
 	time    int64       // of the newest entry
 	out     []Entry
 	size    int           // bytes of out
+	passed  bool          // something was read since the last entry that is none
 	news    *subscription // of a follower
 	history bool          // what was there when the call began is still being read
+	closing bool          // of a follower: nothing is waited for any more
+	removed <-chan struct{}
+	scratch []byte // of the newest cursor
 }
 
 // An emitted batch is no larger.
@@ -29,11 +36,15 @@ const (
 	batchBytes   = 64 << 10
 )
 
-func (s *Store) newReader(q Query, emit func([]Entry) error) (*reader, error) {
+func (s *Store) newReader(q Query, to Sink[[]Entry]) (*reader, error) {
 	if err := q.check(); err != nil {
 		return nil, err
 	}
-	r := &reader{store: s, query: q, emit: emit, all: map[string]*instance{}, history: true}
+	grep, err := compileGrep(q.App, q.Grep)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{store: s, query: q, to: to, grep: grep, all: map[string]*instance{}, history: true, removed: q.Removed}
 	if q.Follow {
 		r.news = s.watch.subscribe()
 	}
@@ -54,7 +65,7 @@ func (r *reader) close() {
 func (r *reader) begin() error {
 	var from *position
 	if r.query.Cursor != "" {
-		p, err := parseCursor(r.query.App, r.query.Cursor)
+		p, err := r.store.parseCursor(r.query.App, r.query.Cursor)
 		if err != nil {
 			return err
 		}
@@ -68,11 +79,7 @@ func (r *reader) begin() error {
 		return app.Errorf(app.NotFound, app.ReasonNotFound, r.query.App, "instance %s of app %s has no output", r.query.Instance, r.query.App)
 	}
 	if from != nil {
-		for id := range from.at {
-			if r.query.Instance == "" && r.all[id] == nil {
-				return faultCursor(r.query.App, "of instance "+id)
-			}
-		}
+		r.out = r.vanished(from)
 	}
 	for _, in := range added {
 		if err := r.place(in, from); err != nil {
@@ -85,7 +92,14 @@ func (r *reader) begin() error {
 		}
 	}
 	for _, in := range added {
+		in.passOver()
+		r.time = max(r.time, in.last())
+	}
+	for _, in := range added {
 		r.enter(in)
+	}
+	for i := range r.out { // now that all is in its place
+		r.out[i].Cursor = r.cursor()
 	}
 	return nil
 }
@@ -97,11 +111,15 @@ func (r *reader) discover() (added []*instance, err error) {
 	if err != nil {
 		return nil, err
 	}
+	r.unsure = false
 	for _, id := range ids {
-		if r.all[id] != nil || r.query.Instance != "" && r.query.Instance != id {
+		if r.all[id] != nil || r.query.Instance != "" && r.query.Instance != id || !r.wantsGeneration(id) {
 			continue
 		}
 		in := r.store.openInstance(r.query.App, id, r.query.streams())
+		if !r.query.Until.IsZero() {
+			in.end(r.query.Until.UnixNano())
+		}
 		if !r.store.cfg.Gone(id) || in.recent() {
 			r.news.watch(r.store.instanceDir(r.query.App, id))
 		}
@@ -109,6 +127,16 @@ func (r *reader) discover() (added []*instance, err error) {
 		added = append(added, in)
 	}
 	return added, nil
+}
+
+// wantsGeneration tells whether an instance is of the generation that is asked for.
+func (r *reader) wantsGeneration(id string) bool {
+	if r.query.Generation == 0 {
+		return true
+	}
+	g := r.store.cfg.Generation(id)
+	r.unsure = r.unsure || g == 0
+	return g == r.query.Generation
 }
 
 // watchApp watches the app's folder, or for an app that never started the one
@@ -144,17 +172,17 @@ func (r *reader) list(in *instance) {
 }
 
 // run reads what is there, and what comes.
-func (r *reader) run(ctx context.Context, caughtUp func() error) error {
+func (r *reader) run(ctx context.Context) error {
 	for {
 		if err := r.drain(ctx); err != nil {
 			return err
 		}
-		if !r.query.Follow {
+		if !r.query.Follow || r.closing {
 			return nil
 		}
 		if r.history {
 			r.history = false
-			if err := caughtUp(); err != nil {
+			if err := r.to.CaughtUp(r.cursor()); err != nil {
 				return err
 			}
 		}
@@ -175,6 +203,16 @@ func (r *reader) drain(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if s.gap {
+			if err := r.tellGap(ctx, s); err != nil {
+				return err
+			}
+		}
+		if s.isOver() {
+			// A reading that goes on from here may want the rest.
+			r.list(s.instance)
+			continue
+		}
 		if n == 0 {
 			if err := r.dry(ctx, s); err != nil {
 				return err
@@ -185,6 +223,9 @@ func (r *reader) drain(ctx context.Context) error {
 			return err
 		}
 		r.queue.push(s)
+	}
+	if n := len(r.out); n > 0 { // by now it is known which instances have ended
+		r.out[n-1].Cursor, r.passed = r.cursor(), false
 	}
 	return r.flush(ctx)
 }
@@ -228,7 +269,7 @@ func (r *reader) restDue(s *stream) (d time.Duration, final, ok bool) {
 	age := time.Since(when)
 	gone := r.store.cfg.Gone(s.instance.id)
 	switch {
-	case !r.query.Follow:
+	case !r.query.Follow || r.closing:
 		return 0, gone, true
 	case gone && age >= drainTime:
 		return 0, true, true
@@ -250,7 +291,17 @@ func (r *reader) add(ctx context.Context, s *stream, n int, partial, final bool)
 		s.instance.learnFirst()
 	}
 	r.list(s.instance)
+	if !r.lets(e.Data) {
+		r.passed = true
+		return nil
+	}
+	return r.put(ctx, e)
+}
+
+// put adds an entry to what is to be emitted.
+func (r *reader) put(ctx context.Context, e Entry) error {
 	e.Cursor = r.cursor()
+	r.passed = false
 	r.out = append(r.out, e)
 	r.size += len(e.Data) + len(e.Cursor)
 	if len(r.out) < batchEntries && r.size < batchBytes {
@@ -259,14 +310,39 @@ func (r *reader) add(ctx context.Context, s *stream, n int, partial, final bool)
 	return r.flush(ctx)
 }
 
+// tellGap emits that bytes are gone before what comes next, or ends a reading that
+// is to miss nothing: its cursor leads before them.
+func (r *reader) tellGap(ctx context.Context, s *stream) error {
+	r.list(s.instance)
+	missed, told := s.missed, s.told
+	s.gap, s.missed, s.told = false, 0, false
+	if !r.query.Lossless || told {
+		return r.put(ctx, Entry{
+			Time: time.Unix(0, s.head()), App: r.query.App, Instance: s.instance.id, Stream: s.name, Gap: true, Missed: missed,
+		})
+	}
+	if err := r.flush(ctx); err != nil {
+		return err
+	}
+	s.pos -= missed
+	f := app.Errorf(app.Exhausted, app.ReasonReaderTooSlow, r.query.App,
+		"%d bytes of app %s were deleted before they were read: read faster, raise logs.max_files, or go on without them from the cursor", missed, r.query.App)
+	f.Cursor = r.cursor()
+	return f
+}
+
 func (r *reader) flush(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if r.passed && r.to.Passed != nil {
+		r.passed = false
+		r.to.Passed(r.cursor())
 	}
 	if len(r.out) == 0 {
 		return nil
 	}
 	out := r.out
 	r.out, r.size = nil, 0
-	return r.emit(out)
+	return r.to.Emit(out)
 }

@@ -20,6 +20,8 @@ type files struct {
 	dir    string
 	name   string
 	starts []int64 // of the segments that were there, ascending
+
+	checked checked
 }
 
 func (f *files) path(start int64) string {
@@ -202,16 +204,6 @@ func (f *files) pending() bool {
 	}
 	index, err := os.Stat(path + indexSuffix)
 	return err != nil || index.Size() == 0 || !index.ModTime().After(data.ModTime())
-}
-
-// noteDelay is longer than the keeper takes from the bytes to their entry. What
-// has none by then, because the keeper was killed between the two, gets none.
-const noteDelay = 100 * time.Millisecond
-
-// batch is bytes that came together: an entry of the index.
-type batch struct {
-	time int64 // nanoseconds of Unix time
-	off  int64 // of the first byte
 }
 
 func byOffset(b batch, off int64) int { return cmp.Compare(b.off, off) }

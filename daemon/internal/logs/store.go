@@ -8,14 +8,13 @@
 // Readers pull from the files, at the pace that their client reads: a slow one
 // holds up nobody, nothing is kept for it, and it misses nothing as long as what
 // it has still to read is not deleted. Of output the keeper deletes the oldest
-// segments, see logs.max_files: a reader goes on behind what is gone, and a cursor
-// that leads there is told so by app.OutOfRange. Of events the newest 8 to 16 MiB are
-// kept, and a reader that these overtake is told the same way.
+// segments, see logs.max_files, and of events the newest 8 to 16 MiB are kept. A
+// reader that this overtakes, or whose cursor leads there, is told how much is gone
+// and goes on behind it; one that wants to miss nothing is ended instead.
 package logs
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 	"time"
 
@@ -40,7 +39,13 @@ type Config struct {
 	// Gone tells that no process of an instance is left, and therefore that it
 	// writes no more. Without it every instance may. It must not block.
 	Gone func(instance string) bool
-	Log  hclog.Logger
+	// Generation returns the generation that an instance is of, 0 where it is not
+	// known, or not yet. It must not block.
+	Generation func(instance string) int64
+	// State is a number of this daemon's state and no other: cursors are good for the
+	// state that they are of.
+	State uint64
+	Log   hclog.Logger
 }
 
 // Store reads the output of instances.
@@ -51,8 +56,8 @@ type Store struct {
 }
 
 // partialQuiet is how long a follower waits for a line's end, from its first byte
-// on, before it gets what is there.
-const partialQuiet = time.Second
+// on, before it gets what is there: a prompt is to be seen within a second.
+const partialQuiet = 500 * time.Millisecond
 
 // New returns a Store. Run it, or followers poll.
 func New(cfg Config) *Store {
@@ -65,6 +70,9 @@ func New(cfg Config) *Store {
 	if cfg.Gone == nil {
 		cfg.Gone = func(string) bool { return false }
 	}
+	if cfg.Generation == nil {
+		cfg.Generation = func(string) int64 { return 0 }
+	}
 	cfg.Dir = filepath.Clean(cfg.Dir)
 	return &Store{cfg: cfg, watch: newNotifier(cfg.Log), quiet: partialQuiet}
 }
@@ -72,41 +80,59 @@ func New(cfg Config) *Store {
 // Run watches the files for all followers, until ctx ends.
 func (s *Store) Run(ctx context.Context) error { return s.watch.run(ctx) }
 
-// Entry is a line of an instance's output, or a part of one.
+// Entry is a line of an instance's output, or a part of one, or a gap in it.
 type Entry struct {
 	Time     time.Time // when the batch came that its first byte is of
 	App      string
 	Instance string
 	Stream   string
 	Data     []byte // line end included, the token excepted
-	Missed   int64  // bytes of the stream before Data that were deleted before they were read
 	Partial  bool   // the line has no end yet, or is continued by the next entry
+	Gap      bool   // no line: output is missing here that was deleted before it was read
+	Missed   int64  // of a gap: its bytes, 0 where nothing is left that would tell
 	Cursor   string // reading on from it gives what follows this entry
 }
 
 // Query selects output.
 type Query struct {
-	App      string
-	Instance string    // "" is every instance of the app
-	Stream   string    // "" is both
-	Tail     *int      // start so many lines before the end
-	Since    time.Time // leave out what was written before
-	Cursor   string    // start behind the entry it is of
-	Follow   bool      // go on with what comes, new instances included
+	App        string
+	Instance   string    // "" is every instance of the app
+	Generation int64     // 0 is every generation
+	Stream     string    // "" is both
+	Tail       *int      // start so many lines before the end
+	Since      time.Time // leave out what was written before
+	Until      time.Time // leave out what was written then or later; zero is never
+	Grep       string    // leave out entries whose text this regular expression does not match
+	Cursor     string    // start behind the entry it is of
+	Follow     bool      // go on with what comes, new instances included
+	Lossless   bool      // end where a gap opens while this is read
+	// Removed is closed when the app is removed: following then ends with what its
+	// instances have written. Nil is never.
+	Removed <-chan struct{}
 }
 
-// Read gives the selected output to emit, oldest first: the streams merged by
+// Sink takes what a reading gives. Its functions are called one at a time; an error
+// of one ends the reading.
+type Sink[T any] struct {
+	Emit func(T) error
+	// CaughtUp is called once where history ends and following begins.
+	CaughtUp func(cursor string) error
+	// Passed tells how far reading has come without anything to emit; it may be nil.
+	Passed func(cursor string)
+}
+
+// Read gives the selected output to the sink, oldest first: the streams merged by
 // the time of their batches, the beginning of a line that has no end yet
-// included. With Follow it calls caughtUp once, where history
-// ends, and goes on until ctx ends or a callback fails; it returns what ended
-// it. The error is a *app.Fault for what is wrong with the query.
-func (s *Store) Read(ctx context.Context, q Query, emit func([]Entry) error, caughtUp func() error) error {
-	r, err := s.newReader(q, emit)
+// included. With Follow it goes on until ctx ends, the sink fails, Until has passed,
+// or the app is removed, and returns what ended it. The error is a *app.Fault for
+// what is wrong with the query, and of kind Exhausted where Lossless ends it.
+func (s *Store) Read(ctx context.Context, q Query, to Sink[[]Entry]) error {
+	r, err := s.newReader(q, to)
 	if err != nil {
 		return err
 	}
 	defer r.close()
-	return r.run(ctx, caughtUp)
+	return r.run(ctx)
 }
 
 // instanceDir is where an instance's segments lie.
@@ -148,9 +174,4 @@ func (q Query) streams() []string {
 		return []string{q.Stream}
 	}
 	return []string{Stdout, Stderr}
-}
-
-func faultCursor(name, why string) error {
-	return app.Errorf(app.OutOfRange, app.ReasonCursorGone, name,
-		"%s: read without a cursor, or from a time on", fmt.Sprintf("the cursor of app %s leads to output that is gone (%s)", name, why))
 }

@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bytes"
+	"math"
 	"slices"
 	"time"
 )
@@ -26,8 +27,22 @@ type stream struct {
 	hold     bool    // bytes without an entry in the index wait for it
 	held     bool    // some do
 	queued   bool
-	missed   int64 // bytes before the next entry that are gone
+	gap      bool  // bytes are gone before what comes next
+	missed   int64 // how many
+	told     bool  // the gap was there when reading began
+	until    int64 // nanoseconds of Unix time: what came then or later is not for this reading
+	ended    bool  // the rest came then
+	within   bool  // the newest entry was not its line's last part
 	rested   int64 // end of the line without an end that was looked at last
+}
+
+// isOver tells whether the bytes that were read next came too late for this reading,
+// and so all that follows. A line belongs to the time that it began at.
+func (s *stream) isOver() bool {
+	if s.until != math.MaxInt64 && !s.within && len(s.buf) > 0 && s.timeOf(s.pos) >= s.until {
+		s.ended, s.buf, s.batches = true, nil, nil
+	}
+	return s.ended
 }
 
 // head is the time of the next entry, as far as the index knows.
@@ -70,7 +85,7 @@ func (s *stream) fill() (bool, error) {
 		return false, err
 	}
 	if got.off != at { // deleted before it was read
-		s.missed += got.off - s.pos
+		s.lose(got.off - s.pos)
 		s.buf, s.searched, s.pos, s.batches = s.buf[:0], 0, got.off, nil
 		return s.fill()
 	}
@@ -88,6 +103,12 @@ func (s *stream) fill() (bool, error) {
 	s.addBatches(s.files.batches(got.start, at, at+n))
 	s.buf = s.buf[:len(s.buf)+int(n)]
 	return true, nil
+}
+
+// lose notes that n bytes before what comes next are gone.
+func (s *stream) lose(n int64) {
+	s.gap = true
+	s.missed += n
 }
 
 // addBatches adds those of the newest bytes; the first may be there already.
@@ -144,12 +165,12 @@ func (s *stream) take(n int, partial, final bool) Entry {
 	s.time = s.timeOf(s.pos)
 	e := Entry{
 		Time: time.Unix(0, s.time), App: s.instance.app, Instance: s.instance.id, Stream: s.name,
-		Data: s.secret.hide(s.buf[:n], final), Partial: partial, Missed: s.missed,
+		Data: s.secret.hide(s.buf[:n], final), Partial: partial,
 	}
-	s.missed = 0
 	s.pos += int64(n)
 	s.buf = s.buf[n:]
 	s.searched = 0
+	s.within = partial
 	i, found := slices.BinarySearchFunc(s.batches, s.pos, byOffset)
 	if !found {
 		i = max(0, i-1)

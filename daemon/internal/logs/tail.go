@@ -5,7 +5,10 @@ import "cmp"
 // tail moves the beginning of reading so that lines lines are left, or fewer
 // where there are fewer.
 func (r *reader) tail(ins []*instance, lines int) error {
-	return tail(ins, func() bool {
+	return tail(ins, func(b *backward) bool {
+		if lines > 0 && !r.lets(b.secret.hide(b.line, false)) {
+			return true
+		}
 		lines--
 		return lines >= 0
 	}, nil)
@@ -13,11 +16,15 @@ func (r *reader) tail(ins []*instance, lines int) error {
 
 // tail goes back over the lines of all the streams, newest first, as long as
 // another is wanted, and makes reading begin there.
-func tail(ins []*instance, more func() bool, seen func(size int64)) error {
+func tail(ins []*instance, more func(*backward) bool, seen func(size int64)) error {
 	var heads []*backward
 	for _, in := range ins {
 		for _, s := range in.streams {
-			if b, ok := s.back(); ok {
+			b, ok, err := s.back()
+			if err != nil {
+				return err
+			}
+			if ok {
 				heads = append(heads, b)
 			}
 		}
@@ -31,7 +38,7 @@ func tail(ins []*instance, more func() bool, seen func(size int64)) error {
 		i := newest(left)
 		b := left[i]
 		if b.found {
-			if !more() {
+			if !more(b) {
 				break
 			}
 			if seen != nil {

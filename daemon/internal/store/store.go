@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -24,7 +25,7 @@ import (
 const schema = 2
 
 var (
-	bucketMeta     = []byte("meta")     // schema, epoch and sum, 8 bytes big endian each
+	bucketMeta     = []byte("meta")     // schema, epoch, id and sum, 8 bytes big endian each
 	bucketApps     = []byte("apps")     // name → app.Stored as JSON
 	bucketCounters = []byte("counters") // name → its highest generation ever, 8 bytes big endian
 	bucketProxies  = []byte("proxies")  // id → app.Proxy as JSON
@@ -33,6 +34,7 @@ var (
 	keySchema = []byte("schema")
 	keyEpoch  = []byte("epoch")
 	keySum    = []byte("sum")
+	keyID     = []byte("id")
 )
 
 // Store is an open file. Every write is one transaction, durable when it returns.
@@ -64,6 +66,19 @@ func (s *Store) NextEpoch() (uint64, error) {
 		return w.put(bucketMeta, string(keyEpoch), number64(epoch))
 	})
 	return epoch, wrap("counting the daemon's start", err)
+}
+
+// ID returns a random number that is this file's for ever, and of no other.
+func (s *Store) ID() (uint64, error) {
+	var id uint64
+	err := s.update(func(w *writer) error {
+		if id = toNumber(w.get(bucketMeta, string(keyID))); id != 0 {
+			return nil
+		}
+		id = rand.Uint64() | 1
+		return w.put(bucketMeta, string(keyID), number64(id))
+	})
+	return id, wrap("reading the state's id", err)
 }
 
 // Load returns every app, by name.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -96,6 +97,27 @@ func TestStore_CountersOutliveTheApp(t *testing.T) {
 	}
 	if n := next(); n != 4 {
 		t.Errorf("a lower generation made it %d, want 4", n)
+	}
+}
+
+func TestStore_IDIsOfOneFileForEver(t *testing.T) {
+	seen := map[uint64]bool{}
+	for range 2 {
+		path := filepath.Join(t.TempDir(), "db")
+		for range 3 {
+			s, err := Open(path, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id, err := s.ID()
+			if err := errors.Join(err, s.Close()); err != nil {
+				t.Fatal(err)
+			}
+			seen[id] = true
+		}
+	}
+	if len(seen) != 2 || seen[0] {
+		t.Errorf("the ids of two files: %v", seen)
 	}
 }
 

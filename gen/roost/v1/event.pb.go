@@ -206,10 +206,24 @@ type ReadEventsRequest struct {
 	Tail *int32 `protobuf:"varint,2,opt,name=tail,proto3,oneof" json:"tail,omitempty"`
 	// Since leaves out what happened before.
 	Since *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
-	// Cursor of the last event seen: what follows it is sent.
+	// Cursor of the last step seen: what follows it is sent, each event once.
 	Cursor string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	// Follow goes on with what comes until the client leaves.
-	Follow        bool `protobuf:"varint,5,opt,name=follow,proto3" json:"follow,omitempty"`
+	// Follow goes on with what comes until the client leaves, or until has passed.
+	Follow bool `protobuf:"varint,5,opt,name=follow,proto3" json:"follow,omitempty"`
+	// Until leaves out what happened then or later.
+	Until *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
+	// Instance they are about; empty is all.
+	Instance string `protobuf:"bytes,7,opt,name=instance,proto3" json:"instance,omitempty"`
+	// Severity that they have at least; unset is any.
+	Severity EventSeverity `protobuf:"varint,8,opt,name=severity,proto3,enum=roost.v1.EventSeverity" json:"severity,omitempty"`
+	// Grep lets through only events whose message this regular expression (RE2)
+	// matches. Tail counts what is let through.
+	Grep string `protobuf:"bytes,9,opt,name=grep,proto3" json:"grep,omitempty"`
+	// Lossless ends the stream with RESOURCE_EXHAUSTED where this reader has been so
+	// slow that events it has not read were deleted, instead of going on behind them.
+	// The metadata of the error's ErrorInfo have the cursor to go on from: a call with
+	// that begins with what it has missed.
+	Lossless      bool `protobuf:"varint,10,opt,name=lossless,proto3" json:"lossless,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -279,6 +293,41 @@ func (x *ReadEventsRequest) GetFollow() bool {
 	return false
 }
 
+func (x *ReadEventsRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *ReadEventsRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *ReadEventsRequest) GetSeverity() EventSeverity {
+	if x != nil {
+		return x.Severity
+	}
+	return EventSeverity_EVENT_SEVERITY_UNSPECIFIED
+}
+
+func (x *ReadEventsRequest) GetGrep() string {
+	if x != nil {
+		return x.Grep
+	}
+	return ""
+}
+
+func (x *ReadEventsRequest) GetLossless() bool {
+	if x != nil {
+		return x.Lossless
+	}
+	return false
+}
+
 // ReadEventsResponse is a step of the event stream.
 type ReadEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -290,7 +339,10 @@ type ReadEventsResponse struct {
 	//	*ReadEventsResponse_Dropped
 	//	*ReadEventsResponse_CaughtUp
 	//	*ReadEventsResponse_Heartbeat
-	Message       isReadEventsResponse_Message `protobuf_oneof:"message"`
+	Message isReadEventsResponse_Message `protobuf_oneof:"message"`
+	// Cursor to go on after this step. A heartbeat has one where events were passed
+	// over that the filters do not let through.
+	Cursor        string `protobuf:"bytes,5,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -368,6 +420,13 @@ func (x *ReadEventsResponse) GetHeartbeat() *Heartbeat {
 	return nil
 }
 
+func (x *ReadEventsResponse) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
 type isReadEventsResponse_Message interface {
 	isReadEventsResponse_Message()
 }
@@ -378,7 +437,8 @@ type ReadEventsResponse_Event struct {
 }
 
 type ReadEventsResponse_Dropped struct {
-	// Dropped tells that this reader was too slow.
+	// Dropped tells what this reader missed before what comes next: it was deleted
+	// before it was read.
 	Dropped *EventsDropped `protobuf:"bytes,2,opt,name=dropped,proto3,oneof"`
 }
 
@@ -400,10 +460,11 @@ func (*ReadEventsResponse_CaughtUp) isReadEventsResponse_Message() {}
 
 func (*ReadEventsResponse_Heartbeat) isReadEventsResponse_Message() {}
 
-// EventsDropped tells what a slow reader missed.
+// EventsDropped tells what is missing at this place.
 type EventsDropped struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Events missed.
+	// Events missed, those counted that the filters would not have let through; 0
+	// where nobody can count them any more.
 	Events        int64 `protobuf:"varint,1,opt,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -502,19 +563,26 @@ const file_roost_v1_event_proto_rawDesc = "" +
 	"attributes\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa9\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdc\x02\n" +
 	"\x11ReadEventsRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x17\n" +
 	"\x04tail\x18\x02 \x01(\x05H\x00R\x04tail\x88\x01\x01\x120\n" +
 	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
 	"\x06cursor\x18\x04 \x01(\tR\x06cursor\x12\x16\n" +
-	"\x06follow\x18\x05 \x01(\bR\x06followB\a\n" +
-	"\x05_tail\"\xeb\x01\n" +
+	"\x06follow\x18\x05 \x01(\bR\x06follow\x120\n" +
+	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1a\n" +
+	"\binstance\x18\a \x01(\tR\binstance\x123\n" +
+	"\bseverity\x18\b \x01(\x0e2\x17.roost.v1.EventSeverityR\bseverity\x12\x12\n" +
+	"\x04grep\x18\t \x01(\tR\x04grep\x12\x1a\n" +
+	"\blossless\x18\n" +
+	" \x01(\bR\blosslessB\a\n" +
+	"\x05_tail\"\x83\x02\n" +
 	"\x12ReadEventsResponse\x12'\n" +
 	"\x05event\x18\x01 \x01(\v2\x0f.roost.v1.EventH\x00R\x05event\x123\n" +
 	"\adropped\x18\x02 \x01(\v2\x17.roost.v1.EventsDroppedH\x00R\adropped\x127\n" +
 	"\tcaught_up\x18\x03 \x01(\v2\x18.roost.v1.EventsCaughtUpH\x00R\bcaughtUp\x123\n" +
-	"\theartbeat\x18\x04 \x01(\v2\x13.roost.v1.HeartbeatH\x00R\theartbeatB\t\n" +
+	"\theartbeat\x18\x04 \x01(\v2\x13.roost.v1.HeartbeatH\x00R\theartbeat\x12\x16\n" +
+	"\x06cursor\x18\x05 \x01(\tR\x06cursorB\t\n" +
 	"\amessage\"'\n" +
 	"\rEventsDropped\x12\x16\n" +
 	"\x06events\x18\x01 \x01(\x03R\x06events\"\x10\n" +
@@ -554,21 +622,23 @@ var file_roost_v1_event_proto_goTypes = []any{
 	(*Heartbeat)(nil),             // 8: roost.v1.Heartbeat
 }
 var file_roost_v1_event_proto_depIdxs = []int32{
-	7, // 0: roost.v1.Event.time:type_name -> google.protobuf.Timestamp
-	0, // 1: roost.v1.Event.severity:type_name -> roost.v1.EventSeverity
-	6, // 2: roost.v1.Event.attributes:type_name -> roost.v1.Event.AttributesEntry
-	7, // 3: roost.v1.ReadEventsRequest.since:type_name -> google.protobuf.Timestamp
-	1, // 4: roost.v1.ReadEventsResponse.event:type_name -> roost.v1.Event
-	4, // 5: roost.v1.ReadEventsResponse.dropped:type_name -> roost.v1.EventsDropped
-	5, // 6: roost.v1.ReadEventsResponse.caught_up:type_name -> roost.v1.EventsCaughtUp
-	8, // 7: roost.v1.ReadEventsResponse.heartbeat:type_name -> roost.v1.Heartbeat
-	2, // 8: roost.v1.EventService.ReadEvents:input_type -> roost.v1.ReadEventsRequest
-	3, // 9: roost.v1.EventService.ReadEvents:output_type -> roost.v1.ReadEventsResponse
-	9, // [9:10] is the sub-list for method output_type
-	8, // [8:9] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	7,  // 0: roost.v1.Event.time:type_name -> google.protobuf.Timestamp
+	0,  // 1: roost.v1.Event.severity:type_name -> roost.v1.EventSeverity
+	6,  // 2: roost.v1.Event.attributes:type_name -> roost.v1.Event.AttributesEntry
+	7,  // 3: roost.v1.ReadEventsRequest.since:type_name -> google.protobuf.Timestamp
+	7,  // 4: roost.v1.ReadEventsRequest.until:type_name -> google.protobuf.Timestamp
+	0,  // 5: roost.v1.ReadEventsRequest.severity:type_name -> roost.v1.EventSeverity
+	1,  // 6: roost.v1.ReadEventsResponse.event:type_name -> roost.v1.Event
+	4,  // 7: roost.v1.ReadEventsResponse.dropped:type_name -> roost.v1.EventsDropped
+	5,  // 8: roost.v1.ReadEventsResponse.caught_up:type_name -> roost.v1.EventsCaughtUp
+	8,  // 9: roost.v1.ReadEventsResponse.heartbeat:type_name -> roost.v1.Heartbeat
+	2,  // 10: roost.v1.EventService.ReadEvents:input_type -> roost.v1.ReadEventsRequest
+	3,  // 11: roost.v1.EventService.ReadEvents:output_type -> roost.v1.ReadEventsResponse
+	11, // [11:12] is the sub-list for method output_type
+	10, // [10:11] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_roost_v1_event_proto_init() }

@@ -29,8 +29,11 @@ const (
 // EventService hands out what happened: starts, exits, failures, writes and who
 // sent them. Its audience is operators and audit.
 type EventServiceClient interface {
-	// ReadEvents streams history and then, with follow, what comes. OUT_OF_RANGE
-	// for a cursor whose events are gone.
+	// ReadEvents streams history and then, with follow, what comes. Where events were
+	// deleted before they were read, behind a cursor too, the stream says how many and
+	// goes on. INVALID_ARGUMENT for a faulty grep, tail, severity or cursor,
+	// OUT_OF_RANGE for a cursor of another daemon's state, RESOURCE_EXHAUSTED see
+	// lossless.
 	ReadEvents(ctx context.Context, in *ReadEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadEventsResponse], error)
 }
 
@@ -68,8 +71,11 @@ type EventService_ReadEventsClient = grpc.ServerStreamingClient[ReadEventsRespon
 // EventService hands out what happened: starts, exits, failures, writes and who
 // sent them. Its audience is operators and audit.
 type EventServiceServer interface {
-	// ReadEvents streams history and then, with follow, what comes. OUT_OF_RANGE
-	// for a cursor whose events are gone.
+	// ReadEvents streams history and then, with follow, what comes. Where events were
+	// deleted before they were read, behind a cursor too, the stream says how many and
+	// goes on. INVALID_ARGUMENT for a faulty grep, tail, severity or cursor,
+	// OUT_OF_RANGE for a cursor of another daemon's state, RESOURCE_EXHAUSTED see
+	// lossless.
 	ReadEvents(*ReadEventsRequest, grpc.ServerStreamingServer[ReadEventsResponse]) error
 	mustEmbedUnimplementedEventServiceServer()
 }

@@ -88,10 +88,24 @@ type ReadLogsRequest struct {
 	Tail *int32 `protobuf:"varint,4,opt,name=tail,proto3,oneof" json:"tail,omitempty"`
 	// Since leaves out what was written before.
 	Since *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
-	// Cursor of the last line seen: what follows it is sent.
+	// Cursor of the last step seen: what follows it is sent, each byte once.
 	Cursor string `protobuf:"bytes,6,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	// Follow goes on with what comes until the client leaves.
-	Follow        bool `protobuf:"varint,7,opt,name=follow,proto3" json:"follow,omitempty"`
+	// Follow goes on with what comes until the client leaves, the app is removed, or
+	// until has passed.
+	Follow bool `protobuf:"varint,7,opt,name=follow,proto3" json:"follow,omitempty"`
+	// Until leaves out what was written then or later.
+	Until *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=until,proto3" json:"until,omitempty"`
+	// Grep lets through only the lines whose text, as it is shown and without its
+	// line end, this regular expression (RE2) matches. Each part of a line that comes
+	// in parts is a text of its own. Tail counts what is let through.
+	Grep string `protobuf:"bytes,9,opt,name=grep,proto3" json:"grep,omitempty"`
+	// Generation whose instances are read; 0 is all.
+	Generation int64 `protobuf:"varint,10,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Lossless ends the stream with RESOURCE_EXHAUSTED where this reader has been so
+	// slow that what it has not read was deleted, instead of going on behind it. The
+	// metadata of the error's ErrorInfo have the cursor to go on from: a call with
+	// that begins with what it has missed.
+	Lossless      bool `protobuf:"varint,11,opt,name=lossless,proto3" json:"lossless,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -175,6 +189,34 @@ func (x *ReadLogsRequest) GetFollow() bool {
 	return false
 }
 
+func (x *ReadLogsRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *ReadLogsRequest) GetGrep() string {
+	if x != nil {
+		return x.Grep
+	}
+	return ""
+}
+
+func (x *ReadLogsRequest) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *ReadLogsRequest) GetLossless() bool {
+	if x != nil {
+		return x.Lossless
+	}
+	return false
+}
+
 // ReadLogsResponse is a step of a log stream.
 type ReadLogsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -186,7 +228,10 @@ type ReadLogsResponse struct {
 	//	*ReadLogsResponse_Dropped
 	//	*ReadLogsResponse_CaughtUp
 	//	*ReadLogsResponse_Heartbeat
-	Message       isReadLogsResponse_Message `protobuf_oneof:"message"`
+	Message isReadLogsResponse_Message `protobuf_oneof:"message"`
+	// Cursor to go on after this step. A heartbeat has one where output was passed
+	// over that grep does not let through.
+	Cursor        string `protobuf:"bytes,5,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -262,6 +307,13 @@ func (x *ReadLogsResponse) GetHeartbeat() *Heartbeat {
 		}
 	}
 	return nil
+}
+
+func (x *ReadLogsResponse) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
 }
 
 type isReadLogsResponse_Message interface {
@@ -443,13 +495,17 @@ func (x *LogEntry) GetCursor() string {
 	return ""
 }
 
-// LogDropped tells what a slow reader missed.
+// LogDropped tells what of an instance's output is missing at this place.
 type LogDropped struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Lines missed; 0 where nobody can count them any more.
 	Lines int64 `protobuf:"varint,1,opt,name=lines,proto3" json:"lines,omitempty"`
-	// Bytes missed.
-	Bytes         int64 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Bytes missed; 0 where nothing is left of the instance that would tell.
+	Bytes int64 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Instance whose output it was.
+	Instance string `protobuf:"bytes,3,opt,name=instance,proto3" json:"instance,omitempty"`
+	// Stream that it was written to.
+	Stream        LogStream `protobuf:"varint,4,opt,name=stream,proto3,enum=roost.v1.LogStream" json:"stream,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -498,6 +554,20 @@ func (x *LogDropped) GetBytes() int64 {
 	return 0
 }
 
+func (x *LogDropped) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *LogDropped) GetStream() LogStream {
+	if x != nil {
+		return x.Stream
+	}
+	return LogStream_LOG_STREAM_UNSPECIFIED
+}
+
 // LogCaughtUp tells that history has ended.
 type LogCaughtUp struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -539,7 +609,7 @@ var File_roost_v1_log_proto protoreflect.FileDescriptor
 
 const file_roost_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x12roost/v1/log.proto\x12\broost.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12roost/v1/app.proto\"\xf0\x01\n" +
+	"\x12roost/v1/log.proto\x12\broost.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12roost/v1/app.proto\"\xf2\x02\n" +
 	"\x0fReadLogsRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12+\n" +
@@ -547,13 +617,21 @@ const file_roost_v1_log_proto_rawDesc = "" +
 	"\x04tail\x18\x04 \x01(\x05H\x00R\x04tail\x88\x01\x01\x120\n" +
 	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x16\n" +
 	"\x06cursor\x18\x06 \x01(\tR\x06cursor\x12\x16\n" +
-	"\x06follow\x18\a \x01(\bR\x06followB\a\n" +
-	"\x05_tail\"\xe6\x01\n" +
+	"\x06follow\x18\a \x01(\bR\x06follow\x120\n" +
+	"\x05until\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x12\n" +
+	"\x04grep\x18\t \x01(\tR\x04grep\x12\x1e\n" +
+	"\n" +
+	"generation\x18\n" +
+	" \x01(\x03R\n" +
+	"generation\x12\x1a\n" +
+	"\blossless\x18\v \x01(\bR\blosslessB\a\n" +
+	"\x05_tail\"\xfe\x01\n" +
 	"\x10ReadLogsResponse\x12*\n" +
 	"\x05batch\x18\x01 \x01(\v2\x12.roost.v1.LogBatchH\x00R\x05batch\x120\n" +
 	"\adropped\x18\x02 \x01(\v2\x14.roost.v1.LogDroppedH\x00R\adropped\x124\n" +
 	"\tcaught_up\x18\x03 \x01(\v2\x15.roost.v1.LogCaughtUpH\x00R\bcaughtUp\x123\n" +
-	"\theartbeat\x18\x04 \x01(\v2\x13.roost.v1.HeartbeatH\x00R\theartbeatB\t\n" +
+	"\theartbeat\x18\x04 \x01(\v2\x13.roost.v1.HeartbeatH\x00R\theartbeat\x12\x16\n" +
+	"\x06cursor\x18\x05 \x01(\tR\x06cursorB\t\n" +
 	"\amessage\"8\n" +
 	"\bLogBatch\x12,\n" +
 	"\aentries\x18\x01 \x03(\v2\x12.roost.v1.LogEntryR\aentries\"\xdb\x01\n" +
@@ -564,11 +642,13 @@ const file_roost_v1_log_proto_rawDesc = "" +
 	"\x06stream\x18\x04 \x01(\x0e2\x13.roost.v1.LogStreamR\x06stream\x12\x12\n" +
 	"\x04data\x18\x05 \x01(\fR\x04data\x12\x18\n" +
 	"\apartial\x18\x06 \x01(\bR\apartial\x12\x16\n" +
-	"\x06cursor\x18\a \x01(\tR\x06cursor\"8\n" +
+	"\x06cursor\x18\a \x01(\tR\x06cursor\"\x81\x01\n" +
 	"\n" +
 	"LogDropped\x12\x14\n" +
 	"\x05lines\x18\x01 \x01(\x03R\x05lines\x12\x14\n" +
-	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\"\r\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12\x1a\n" +
+	"\binstance\x18\x03 \x01(\tR\binstance\x12+\n" +
+	"\x06stream\x18\x04 \x01(\x0e2\x13.roost.v1.LogStreamR\x06stream\"\r\n" +
 	"\vLogCaughtUp*U\n" +
 	"\tLogStream\x12\x1a\n" +
 	"\x16LOG_STREAM_UNSPECIFIED\x10\x00\x12\x15\n" +
@@ -606,20 +686,22 @@ var file_roost_v1_log_proto_goTypes = []any{
 var file_roost_v1_log_proto_depIdxs = []int32{
 	0,  // 0: roost.v1.ReadLogsRequest.stream:type_name -> roost.v1.LogStream
 	7,  // 1: roost.v1.ReadLogsRequest.since:type_name -> google.protobuf.Timestamp
-	3,  // 2: roost.v1.ReadLogsResponse.batch:type_name -> roost.v1.LogBatch
-	5,  // 3: roost.v1.ReadLogsResponse.dropped:type_name -> roost.v1.LogDropped
-	6,  // 4: roost.v1.ReadLogsResponse.caught_up:type_name -> roost.v1.LogCaughtUp
-	8,  // 5: roost.v1.ReadLogsResponse.heartbeat:type_name -> roost.v1.Heartbeat
-	4,  // 6: roost.v1.LogBatch.entries:type_name -> roost.v1.LogEntry
-	7,  // 7: roost.v1.LogEntry.time:type_name -> google.protobuf.Timestamp
-	0,  // 8: roost.v1.LogEntry.stream:type_name -> roost.v1.LogStream
-	1,  // 9: roost.v1.LogService.ReadLogs:input_type -> roost.v1.ReadLogsRequest
-	2,  // 10: roost.v1.LogService.ReadLogs:output_type -> roost.v1.ReadLogsResponse
-	10, // [10:11] is the sub-list for method output_type
-	9,  // [9:10] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	7,  // 2: roost.v1.ReadLogsRequest.until:type_name -> google.protobuf.Timestamp
+	3,  // 3: roost.v1.ReadLogsResponse.batch:type_name -> roost.v1.LogBatch
+	5,  // 4: roost.v1.ReadLogsResponse.dropped:type_name -> roost.v1.LogDropped
+	6,  // 5: roost.v1.ReadLogsResponse.caught_up:type_name -> roost.v1.LogCaughtUp
+	8,  // 6: roost.v1.ReadLogsResponse.heartbeat:type_name -> roost.v1.Heartbeat
+	4,  // 7: roost.v1.LogBatch.entries:type_name -> roost.v1.LogEntry
+	7,  // 8: roost.v1.LogEntry.time:type_name -> google.protobuf.Timestamp
+	0,  // 9: roost.v1.LogEntry.stream:type_name -> roost.v1.LogStream
+	0,  // 10: roost.v1.LogDropped.stream:type_name -> roost.v1.LogStream
+	1,  // 11: roost.v1.LogService.ReadLogs:input_type -> roost.v1.ReadLogsRequest
+	2,  // 12: roost.v1.LogService.ReadLogs:output_type -> roost.v1.ReadLogsResponse
+	12, // [12:13] is the sub-list for method output_type
+	11, // [11:12] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_roost_v1_log_proto_init() }

@@ -29,8 +29,12 @@ const (
 // LogService hands out what apps wrote. Its audience is people at a terminal
 // and log shippers. A slow reader never slows an app.
 type LogServiceClient interface {
-	// ReadLogs streams history and then, with follow, what comes. NOT_FOUND for
-	// an unknown app or instance, OUT_OF_RANGE for a cursor whose bytes are gone.
+	// ReadLogs streams history and then, with follow, what comes, across rotation,
+	// instances and restarts of the daemon. Where output was deleted before it was
+	// read, behind a cursor too, the stream says so and goes on. INVALID_ARGUMENT for
+	// a faulty grep, tail, stream or cursor, NOT_FOUND for an unknown app or instance
+	// and where a followed app is removed, OUT_OF_RANGE for a cursor of another
+	// daemon's state, RESOURCE_EXHAUSTED see lossless.
 	ReadLogs(ctx context.Context, in *ReadLogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadLogsResponse], error)
 }
 
@@ -68,8 +72,12 @@ type LogService_ReadLogsClient = grpc.ServerStreamingClient[ReadLogsResponse]
 // LogService hands out what apps wrote. Its audience is people at a terminal
 // and log shippers. A slow reader never slows an app.
 type LogServiceServer interface {
-	// ReadLogs streams history and then, with follow, what comes. NOT_FOUND for
-	// an unknown app or instance, OUT_OF_RANGE for a cursor whose bytes are gone.
+	// ReadLogs streams history and then, with follow, what comes, across rotation,
+	// instances and restarts of the daemon. Where output was deleted before it was
+	// read, behind a cursor too, the stream says so and goes on. INVALID_ARGUMENT for
+	// a faulty grep, tail, stream or cursor, NOT_FOUND for an unknown app or instance
+	// and where a followed app is removed, OUT_OF_RANGE for a cursor of another
+	// daemon's state, RESOURCE_EXHAUSTED see lossless.
 	ReadLogs(*ReadLogsRequest, grpc.ServerStreamingServer[ReadLogsResponse]) error
 	mustEmbedUnimplementedLogServiceServer()
 }
