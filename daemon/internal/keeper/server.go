@@ -171,7 +171,7 @@ func (s *server) run(ctx context.Context, l *privateListener) error {
 			s.takeOverAll()
 			close(recovered)
 			s.cfg.Log.Info("listening", "listener", "unix", "address", l.Addr().String(), "lane", s.lane.Name())
-			const grace = 200 * time.Millisecond // for the answer to Shutdown
+			const grace = 5 * time.Second // for the answer to Shutdown
 			return rpc.Serve(life, g, l, grace)
 		}},
 		rungroup.Task{Name: "poller", Run: s.poller.Run},

@@ -42,6 +42,9 @@ func (s *server) List(context.Context, *keeperv1.ListRequest) (*keeperv1.ListRes
 	return resp, nil
 }
 
+// watchGrace is how long a watch outlives the keeper's decision to end.
+const watchGrace = 200 * time.Millisecond
+
 // Watch sends every record, then those that change, orphans, and what is deleted.
 func (s *server) Watch(_ *keeperv1.WatchRequest, stream keeperv1.KeeperService_WatchServer) error {
 	w, all := s.records.Watch()
@@ -74,7 +77,12 @@ func (s *server) Watch(_ *keeperv1.WatchRequest, stream keeperv1.KeeperService_W
 		defer sending.Unlock()
 		return stream.Send(m)
 	}
-	return rungroup.Run(stream.Context(),
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	// The keeper's end waits for open calls, and this one has none of its own; but who
+	// had the keeper end is to hear that before it hears that the keeper is gone.
+	defer context.AfterFunc(s.life, func() { time.AfterFunc(watchGrace, cancel) })()
+	return rungroup.Run(ctx,
 		rungroup.Task{Name: "records", Run: func(ctx context.Context) error {
 			return follow(ctx, w, func(r *keeperv1.Record) error { return send(&keeperv1.WatchResponse{Record: r}) })
 		}},
