@@ -76,6 +76,7 @@ func TestAdopt_InstancesGoOnWithTheNextKeeper(t *testing.T) {
 			f := newOutsideFixture(t, lane)
 			file := filepath.Join(t.TempDir(), "pids")
 			p, other := f.launch(f.spec("escape:"+file)), f.launch(f.spec("term:7:bye\n"))
+			f.started(other)
 			pids := append(f.pids(file), strconv.Itoa(p.Info().PID))
 			old := f.keeperPID()
 			f.killKeeper()()
@@ -129,7 +130,7 @@ func TestAdopt_InstancesGoOnWithTheNextKeeper(t *testing.T) {
 func TestAdopt_SavesOutputWhoseFolderIsGone(t *testing.T) {
 	f := newOutsideFixture(t, "")
 	p := f.launch(f.spec("term:7:bye\n"))
-	f.await(func() bool { return f.output(p, "stdout") == "started\n" })
+	f.started(p)
 	old := f.keeperPID()
 	allow := f.killKeeper()
 	if err := os.RemoveAll(f.keeper.LogDir); err != nil {
@@ -153,7 +154,7 @@ func TestAdopt_EndsThatNoKeeperSaw(t *testing.T) {
 	plain := f.spec("")
 	plain.Spec.Command = []string{"/bin/sleep", "1000"} // Go would make an exit code of SIGSEGV
 	exits, crashes := f.launch(f.spec("term:7:last words\n")), f.launch(plain)
-	f.await(func() bool { return f.output(exits, "stdout") == "started\n" })
+	f.started(exits)
 	allow := f.killKeeper()
 	for p, sig := range map[*Process]syscall.Signal{exits: syscall.SIGTERM, crashes: syscall.SIGSEGV} {
 		if err := syscall.Kill(p.Info().PID, sig); err != nil {
@@ -199,7 +200,7 @@ func tellsOfReaped(t *testing.T) bool {
 func TestAdopt_AfterBothHaveDied(t *testing.T) {
 	f := newOutsideFixture(t, "")
 	lives, ends := f.launch(f.spec("term:7:bye\n")), f.launch(f.spec("sleep"))
-	f.await(func() bool { return f.output(lives, "stdout") == "started\n" })
+	f.started(lives)
 	keeper := f.keeperPID()
 	f.stop()
 	if err := syscall.Kill(keeper, syscall.SIGKILL); err != nil {
@@ -249,6 +250,7 @@ func TestAdopt_UpgradeInPlace(t *testing.T) {
 	t.Cleanup(f.shutdown)
 	f.stop = f.connect()
 	p := f.launch(f.spec("term:0:bye\n"))
+	f.started(p)
 	old := f.keeperPID()
 	f.stop()
 	f.stop = f.connect()

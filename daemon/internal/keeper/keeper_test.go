@@ -244,6 +244,12 @@ func (f *fixture) output(p *Process, stream string) string {
 	return text.String()
 }
 
+// started waits until an app named term has said so, and heeds SIGTERM.
+func (f *fixture) started(p *Process) {
+	f.tb.Helper()
+	f.await(func() bool { return f.output(p, "stdout") == "started\n" })
+}
+
 // pids reads what an app of keepertest that starts others has written.
 func (f *fixture) pids(file string) []string {
 	f.tb.Helper()

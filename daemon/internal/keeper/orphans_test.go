@@ -28,6 +28,26 @@ func (f *fixture) vanished(name string) (p *Process, pid string) {
 	return p, pids[0]
 }
 
+// unnamed launches an app that leaves a process which the keeper cannot tell whose it
+// is, as another instance lives. One that it happens to see before it has come away
+// from its parent is known to it.
+func (f *fixture) unnamed() (p *Process, pid string) {
+	f.tb.Helper()
+	for {
+		p, pid = f.vanished("vanish")
+		owner, err := f.client.Owner(f.tb.Context(), atoi(pid))
+		if err != nil {
+			f.tb.Fatal(err)
+		}
+		if owner == "" {
+			return p, pid
+		}
+		if err := p.Kill(f.tb.Context()); err != nil {
+			f.tb.Fatal(err)
+		}
+	}
+}
+
 func atoi(pid string) int {
 	n, _ := strconv.Atoi(pid)
 	return n
@@ -71,7 +91,7 @@ func TestLanes_ScanKillsWhatTheOnlyInstanceLeft(t *testing.T) {
 func TestLanes_ScanKillsUnnamedOrphansWithTheLastOfTheirUser(t *testing.T) {
 	f := newFixture(t, tree.LaneScan)
 	other := f.launch(f.spec("stubborn"))
-	p, pid := f.vanished("vanish")
+	p, pid := f.unnamed()
 	if err := p.Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +131,7 @@ func TestLanes_ScanTellsOfUnnamedOrphans(t *testing.T) {
 	f.orphan = func(pid, uid int, killed bool) { heard <- told{pid, uid, killed} }
 	f.connect()
 	f.launch(f.spec("stubborn"))
-	_, pid := f.vanished("vanish")
+	_, pid := f.unnamed()
 	n := atoi(pid)
 	select {
 	case got := <-heard:
@@ -151,7 +171,7 @@ func TestLanes_ScanKeeperEndsWithoutChildren(t *testing.T) {
 func TestServer_KillsItsChildren(t *testing.T) {
 	f := newFixture(t, tree.LaneScan)
 	other := f.launch(f.spec("stubborn"))
-	p, pid := f.vanished("vanish")
+	p, pid := f.unnamed()
 	if err := p.Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}
