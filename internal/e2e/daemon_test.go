@@ -140,7 +140,7 @@ func TestDaemon_SIGTERMDrainsAndStopsEverything(t *testing.T) {
 	h.get("deaf", "/").wants(t, http.StatusOK)
 	long := make(chan reply, 1)
 	go func() { long <- h.get("web", "/sleep?for=2s") }()
-	h.eventually("the long request is in flight", func() bool { return h.live("web")[0].InFlight == 1 })
+	h.eventually("the app has the long request", func() bool { return h.get("web", "/came").body == "1\n" })
 	h.daemon.end(syscall.SIGTERM)
 	if h.daemon.err != nil {
 		t.Errorf("roostd: %v, want exit 0", h.daemon.err)

@@ -30,6 +30,27 @@ type moduleApp struct {
 	many int
 }
 
+// busy makes two requests that take a while, and returns once both are in flight; done
+// waits for their answers. Of a single one the daemon's word could be about one before
+// it, of which it has only just heard.
+func (a moduleApp) busy(h *host, name string) (done func()) {
+	h.Helper()
+	h.eventually("no other request is open", func() bool { return h.inFlight(name) == 0 })
+	replies := make(chan reply, 2)
+	for range 2 {
+		go func() { replies <- h.get(name, a.slow("4000")) }()
+	}
+	h.eventually("both requests are open", func() bool { return h.inFlight(name) == 2 })
+	return func() {
+		h.Helper()
+		for range 2 {
+			if r := (<-replies).wants(h, http.StatusOK); r.body != a.done {
+				h.Errorf("an open request got %v", r)
+			}
+		}
+	}
+}
+
 // moduleApps are a real one, where there is one, and ours that behaves like it.
 var moduleApps = map[string]moduleApp{
 	"kestrel": {

@@ -421,15 +421,10 @@ func TestModule_OfflineCycle(t *testing.T) {
 		s := &site{h, "web", spec.Dir}
 		s.online()
 		for _, page := range []string{"<p>first</p>", "<p>second</p>"} {
-			h.eventually("no other request is open", func() bool { return h.inFlight("web") == 0 })
-			slow := make(chan reply, 1)
-			go func() { slow <- h.get("web", a.slow("1500")) }()
-			h.eventually("the request is open", func() bool { return h.inFlight("web") == 1 })
+			done := a.busy(h, "web")
 			s.put("app_offline.htm", page)
 			s.offline(page)
-			if r := (<-slow).wants(t, http.StatusOK); r.body != a.done {
-				t.Errorf("the open request got %v", r)
-			}
+			done()
 			h.eventually("no process is left", func() bool { return h.app("web").Rollout.GetPhase() == roostv1.RolloutPhase_ROLLOUT_PHASE_COMPLETE })
 			if n := len(h.live("web")); n != 0 {
 				t.Fatalf("%d instances are left", n)

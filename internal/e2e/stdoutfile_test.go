@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -118,6 +119,14 @@ func TestStdoutFile_UnwritableIsAnEventAndTheAppRuns(t *testing.T) {
 	if out := h.ctlOut("events"); !strings.Contains(out, "StdoutFileFailed") || !strings.Contains(out, filepath.Join(spec.Dir, "file")) {
 		t.Errorf("roostctl events does not say which file: %s", out)
 	}
+	// A daemon that dies between the event and its note of it leaves it to the next.
+	h.eventually("it is noted that it was told", func() bool {
+		records, _ := filepath.Glob(filepath.Join(h.dir, "state", "instances", "*", "record.json"))
+		return slices.ContainsFunc(records, func(file string) bool {
+			data, err := os.ReadFile(file)
+			return err == nil && strings.Contains(string(data), "roost.stdout_told")
+		})
+	})
 	h.daemon.end(syscall.SIGKILL)
 	h.startDaemon()
 	h.eventually("it is known again", func() bool { return h.app("web").Ready == 1 })

@@ -79,7 +79,7 @@ func TestStream_EventsAreFlushedAndAnAbortIsTold(t *testing.T) {
 	// One whose answer has not begun, too.
 	c = h.wire()
 	c.send(t, "GET /sleep?for=10m HTTP/1.1\nHost: web.test\n\n")
-	h.eventually("the request is in flight", func() bool { return h.live("web")[0].InFlight == 1 })
+	h.eventually("the app has the request", func() bool { return h.get("web", "/came").body == "1\n" })
 	c.close()
 	h.eventually("the app is told of this one", func() bool { return h.get("web", "/gone").body == "2\n" })
 	h.eventually("the access log tells both", func() bool {

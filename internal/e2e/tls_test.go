@@ -245,9 +245,7 @@ func TestTLS_ClientThatLeaves(t *testing.T) {
 	if _, err := io.WriteString(c, "GET /sleep?for=10m HTTP/1.1\r\nHost: web.test\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	f.eventually("the app has the request", func() bool {
-		return f.live("web")[0].InFlight > 0
-	})
+	f.eventually("the app has the request", func() bool { return f.secure("web", "/came", nil).body == "1\n" })
 	_ = c.Close()
 	f.eventually("the app knows", func() bool { return f.secure("web", "/gone", nil).body == "1\n" })
 }

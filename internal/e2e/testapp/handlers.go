@@ -29,6 +29,7 @@ func handler() http.Handler {
 	mux.HandleFunc("/run", run)
 	mux.HandleFunc("/reload", reload)
 	mux.HandleFunc("/gone", func(w http.ResponseWriter, _ *http.Request) { answer(w, gone.Load()) })
+	mux.HandleFunc("/came", func(w http.ResponseWriter, _ *http.Request) { answer(w, came.Load()) })
 	mux.HandleFunc("/ntlm", ntlm)
 	streams(mux)
 	trouble(mux)
@@ -62,6 +63,7 @@ func sleep(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	came.Add(1)
 	w.Header().Set("Content-Length", "10")
 	for range 10 {
 		select {

@@ -18,6 +18,9 @@ import (
 // gone counts the clients that left before their answer was complete.
 var gone atomic.Int64
 
+// came counts the requests for what takes its time.
+var came atomic.Int64
+
 func streams(mux *http.ServeMux) {
 	mux.HandleFunc("/ws", echoMessages)
 	mux.HandleFunc("/upgrade", upgrade)
