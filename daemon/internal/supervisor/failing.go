@@ -38,7 +38,9 @@ func (e startFailed) on(c *controller) {
 	m.Exit = e.err.Exit
 	c.recordFailedStart(m, e)
 	if why := e.another(); why != "" && !m.second {
-		c.start(action{rollout: c.roll.replaces(m), reason: why}, true)
+		if c.folder.Changing == "" { // else plan starts it, once they are quiet
+			c.start(action{rollout: c.roll.replaces(m), reason: why}, true)
+		}
 		return
 	}
 	at := time.Now()

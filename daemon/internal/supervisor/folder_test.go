@@ -121,6 +121,36 @@ func TestWatch_ARolloutWaitsToo(t *testing.T) {
 	}
 }
 
+// A start that is tried once more, for it failed by no fault of the app's, waits for
+// the files too.
+func TestWatch_ASecondTryWaitsToo(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		lost := script{boot: time.Second, unfit: &app.StartError{Step: "fork", Message: "the keeper died", Lost: true}}
+		r.host.behaveBy(func(app.Launch) script {
+			if r.host.launches == 1 {
+				return lost
+			}
+			return script{boot: time.Second}
+		})
+		r.apply(spec("web"))
+		done := make(chan *app.Fault, 1)
+		go func() { _, fault := r.activate("web"); done <- fault }()
+		r.pass(500 * time.Millisecond)
+		r.folders.touch("web", "web.config")
+		r.pass(time.Minute)
+		if n := r.host.count(); n != 1 {
+			t.Fatalf("%d starts while files change", n)
+		}
+		r.folders.quiet("web")
+		if fault := <-done; fault != nil {
+			t.Fatalf("the request that waited: %v", fault)
+		}
+		if n := r.host.count(); n != 2 {
+			t.Errorf("%d starts", n)
+		}
+	})
+}
+
 func TestWatch_NewPatternsAreWatchedWhenTheyServe(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.up(spec("web"))
