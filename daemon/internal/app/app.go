@@ -38,6 +38,7 @@ type Stored struct {
 	Stopped     bool         // an operator took it out of service
 	RapidFail   *RapidFail   `json:",omitempty"` // it was stopped for its failures instead (restart.on_rapid_fail)
 	Offline     *OfflinePage `json:",omitempty"` // an operator took it out of service with a page
+	Resumes     bool         `json:",omitempty"` // it was started by hand (start.when: manual) when it went offline, and runs again after that
 	Manifest    string
 	Failed      *FailedRollout // the last rollout, if it failed
 }

@@ -51,6 +51,7 @@ type controller struct {
 	cancel context.CancelFunc
 	events chan event
 	inUse  atomic.Bool   // a snapshot of serves, for the supervisor
+	byHand atomic.Bool   // of runsByHand, likewise
 	empty  chan struct{} // closed when the last instance has ended in a shutdown
 
 	wg      sync.WaitGroup // instances and errands
@@ -275,6 +276,7 @@ func (c *controller) carryOut(actions []action) {
 // publish gives the proxies the app's set, where it has changed.
 func (c *controller) publish() {
 	c.inUse.Store(c.serves())
+	c.byHand.Store(c.runsByHand())
 	c.admit(time.Now())
 	set := c.buildSet()
 	set.Revision = c.set.Revision

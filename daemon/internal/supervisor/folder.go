@@ -81,20 +81,27 @@ func (s *Supervisor) folderChanged(change app.FolderChange) {
 	e.look++
 	if (was.Page == nil) != (e.folder.Page == nil) {
 		s.recordPage(e, was.Page)
-		s.settleGenerations(e)
+		s.settlePage(e)
 	}
 	s.recordPolling(e, was.Polled)
 	s.tell(e, writeFolder)
 }
 
-// settleGenerations writes down what it means for an app's generations that its
+// settlePage writes down what it means for an app, and its generations, that its
 // page came or went. The page takes effect even where that fails.
-func (s *Supervisor) settleGenerations(e *entry) {
+func (s *Supervisor) settlePage(e *entry) {
 	next := e.Stored
-	switch {
-	case next.Desired == next.Serving || next.Stopped || next.Offline != nil:
+	came := e.folder.Page != nil
+	if next.Stopped || next.Offline != nil {
 		return
-	case e.folder.Page != nil:
+	}
+	next.Resumes = came && e.ctl.byHand.Load()
+	switch {
+	case next.Desired == next.Serving:
+		if next.Resumes == e.Resumes {
+			return
+		}
+	case came:
 		next = superseded(next)
 	default:
 		next = serveLatest(next, e)

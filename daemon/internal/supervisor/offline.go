@@ -22,6 +22,9 @@ func (s *Supervisor) SetOffline(ctx context.Context, name string, page *app.Offl
 			return s.putBack(e)
 		}
 		next := superseded(e.Stored)
+		if e.Offline == nil && e.folder.Page == nil {
+			next.Resumes = e.ctl.byHand.Load()
+		}
 		next.Stopped, next.RapidFail, next.Offline = false, nil, page
 		return edit{next, writeOffline, app.EventAppOffline, "app taken offline by an operator"}, nil
 	})
@@ -37,6 +40,7 @@ func (s *Supervisor) putBack(e *entry) (edit, error) {
 	}
 	what.next.Offline = nil
 	if e.folder.Page == nil {
+		what.next.Resumes = false
 		what.next = serveLatest(what.next, e)
 	}
 	what.event, what.message = app.EventAppOnline, "app put back in service by an operator"
@@ -86,7 +90,7 @@ func (c *controller) turnPage() {
 	}
 	c.offline = offline
 	if offline {
-		c.resumes = c.demand != demandNone && c.serving().Spec.Start.When == app.StartManual
+		c.resumes = c.runsByHand() || c.stored.Resumes
 	}
 	switch {
 	case c.removed || c.stopping || c.stored.Stopped: // nothing runs anyway
@@ -95,6 +99,12 @@ func (c *controller) turnPage() {
 	default:
 		c.comeBack()
 	}
+}
+
+// runsByHand tells whether the app runs because an operator started it, and nothing
+// else would.
+func (c *controller) runsByHand() bool {
+	return c.demand != demandNone && c.serving().Spec.Start.When == app.StartManual
 }
 
 // comeBack puts the app in service again. As before that a request starts it, but

@@ -378,6 +378,55 @@ func TestOffline_OneStartedByHandComesBack(t *testing.T) {
 	})
 }
 
+// An app that was started by hand comes back whoever took it out, though the daemon
+// that knew so has died meanwhile.
+func TestOffline_OneStartedByHandComesBackAfterTheDaemonsDeath(t *testing.T) {
+	file := func(r *rig) { r.folders.page("web", "x") }
+	noFile := func(r *rig) { r.folders.noPage("web") }
+	tests := map[string]struct{ out, dead, back func(r *rig) }{
+		"by an operator": {
+			out:  func(r *rig) { r.setOffline("web", html("x")); r.setOffline("web", html("y")) },
+			back: func(r *rig) { r.setOffline("web", nil) },
+		},
+		"by its folder": {out: file, back: noFile},
+		"by its folder, while no daemon was there": {
+			dead: func(r *rig) { r.folders.put("/srv/web", html("x")) }, back: noFile,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, r *rig) {
+				r.apply(spec("web", manual))
+				_, _, _ = r.Start(ctx, "web", "")
+				r.pass(2 * time.Second)
+				if tt.out != nil {
+					tt.out(r)
+					r.pass(2 * time.Second)
+				}
+				for range 2 {
+					r.die(func() {
+						if tt.dead != nil {
+							tt.dead(r)
+						}
+					})
+					r.pass(2 * time.Second)
+					r.wantAlive(0)
+				}
+				tt.back(r)
+				r.pass(2 * time.Second)
+				r.wantAlive(1)
+				// That it ran is forgotten once it is stopped.
+				_, _, _ = r.Stop(ctx, "web", "")
+				r.setOffline("web", html("z"))
+				r.die(func() {})
+				r.setOffline("web", nil)
+				r.pass(2 * time.Second)
+				r.wantAlive(0)
+			})
+		})
+	}
+}
+
 func TestOffline_ConditionSaysWhatKeepsItOut(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.apply(spec("web"))

@@ -71,6 +71,9 @@ func (s *Supervisor) reconcile(ctx context.Context) error {
 	for _, turned := range s.watchFolders(there) {
 		if anyServes(byApp[turned.Name]) {
 			s.recordPage(turned.entry, nil) // it came while no daemon was there
+			if err := s.noteResumes(turned.entry); err != nil {
+				return fmt.Errorf("writing that %s runs again once it is back: %w", turned.Name, err)
+			}
 		}
 	}
 	s.probeFound(ctx, byApp)
@@ -112,6 +115,17 @@ func (s *Supervisor) serveWhereNothingDoes(byApp map[string][]*found) error {
 		return nil
 	}
 	return s.store(put, nil)
+}
+
+// noteResumes writes down that an app was started by hand, and runs, but for the page
+// in its folder.
+func (s *Supervisor) noteResumes(e *entry) error {
+	next := e.Stored
+	if next.Stopped || next.Offline != nil || next.Resumes || servingOf(next).Spec.Start.When != app.StartManual {
+		return nil
+	}
+	next.Resumes = true
+	return s.store([]app.Stored{next}, nil)
 }
 
 func anyServes(list []*found) bool {

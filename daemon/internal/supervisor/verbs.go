@@ -48,7 +48,7 @@ func (s *Supervisor) Start(ctx context.Context, name, actor string) (app.App, st
 			return edit{}, offlineByFile(name, e.watched.Dir)
 		}
 		next := e.Stored
-		next.Stopped, next.RapidFail, next.Offline = false, nil, nil
+		next.Stopped, next.RapidFail, next.Offline, next.Resumes = false, nil, nil, false
 		return edit{serveLatest(next, e), writeStart, app.EventAppStarted, "app started by an operator"}, nil
 	})
 }
@@ -58,7 +58,7 @@ func (s *Supervisor) Start(ctx context.Context, name, actor string) (app.App, st
 func (s *Supervisor) Stop(ctx context.Context, name, actor string) (app.App, string, error) {
 	return s.change(ctx, name, actor, func(e *entry) (edit, error) {
 		next := superseded(e.Stored)
-		next.Stopped, next.RapidFail, next.Offline = true, nil, nil
+		next.Stopped, next.RapidFail, next.Offline, next.Resumes = true, nil, nil, false
 		return edit{next, writeStop, app.EventAppStopped, "app stopped by an operator"}, nil
 	})
 }
