@@ -93,7 +93,7 @@ func (d *daemon) keeperConfig() (keeper.ClientConfig, error) {
 	return keeper.ClientConfig{
 		StateDir: cfg.stateDir, RunDir: filepath.Dir(cfg.socket), AppUser: cfg.appUser, ProxyGroup: cfg.proxyGroup,
 		Env: cfg.env, Exe: cfg.program, Args: args, Version: cfg.version, LogMaxTotal: cfg.logTotal(), LogsDeleted: d.deletions.tell,
-		KeeperStarted: d.keeperStarted, Orphan: d.orphan,
+		KeeperStarted: d.keeperStarted, KeeperFailed: d.keeperFailed, Orphan: d.orphan,
 		StdoutFault: d.stdoutFault, Log: cfg.log.Named("keeper"),
 	}, nil
 }
@@ -108,6 +108,14 @@ func (d *daemon) keeperStarted(pid int, why string) {
 		e.Message += ", the one before it has ended: " + why
 	}
 	d.events.Record(e)
+}
+
+func (d *daemon) keeperFailed(err error) {
+	d.events.Record(app.Event{
+		ID: app.EventKeeperFailed, Severity: app.Error,
+		Message:    err.Error() + ": apps run on and serve, and what they write is kept for the next keeper, but none can be started or stopped before there is one; it is tried again every second",
+		Attributes: map[string]string{"error": err.Error()},
+	})
 }
 
 func (d *daemon) orphan(pid, uid int, killed bool) {

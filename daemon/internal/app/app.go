@@ -195,6 +195,7 @@ const (
 	EventDaemonStopping     EventID = "DaemonStopping"
 	EventKeeperStarted      EventID = "KeeperStarted"
 	EventStateRestored      EventID = "StateRestored" // roost.db was damaged, or gone
+	EventKeeperFailed       EventID = "KeeperFailed"
 	EventOutputDeleted      EventID = "OutputDeleted" // old output, for logs.max_files or --log-max-total
 	EventOrphan             EventID = "Orphan"
 	EventConditionAppeared  EventID = "ConditionAppeared"

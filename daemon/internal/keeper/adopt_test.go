@@ -241,6 +241,59 @@ func TestAdopt_AfterBothHaveDied(t *testing.T) {
 	}
 }
 
+// A keeper that cannot have what its instances need leaves all to the next one.
+func TestAdopt_AKeeperWithoutDescriptorsLosesNothing(t *testing.T) {
+	for _, lane := range []string{"", tree.LaneScan} {
+		t.Run("lane "+lane, func(t *testing.T) {
+			f := newOutsideFixture(t, lane)
+			var all []*Process
+			for range 10 {
+				all = append(all, f.launch(f.spec("term:7:bye\n")))
+			}
+			for _, p := range all {
+				f.await(func() bool { return f.output(p, "stdout") == "started\n" })
+			}
+			keeper := f.keeperPID()
+			f.stop()
+			if err := syscall.Kill(keeper, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			f.await(func() bool { return !runs(strconv.Itoa(keeper)) })
+			for _, most := range []int{25, 40, 55} { // it needs some 15, and 7 an instance
+				cfg := f.clientConfig()
+				cfg.Environ = append(cfg.Environ, filesVariable+"="+strconv.Itoa(most))
+				c, err := NewClient(cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := c.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "too many open files") {
+					t.Errorf("with %d files: %v", most, err)
+				}
+				c.Close()
+				for _, p := range all {
+					if !runs(strconv.Itoa(p.Info().PID)) {
+						t.Fatalf("with %d files pid %d was lost", most, p.Info().PID)
+					}
+				}
+			}
+			f.stop = f.connect()
+			list, err := f.client.Recover(t.Context())
+			if err != nil || len(list) != len(all) {
+				t.Fatalf("processes %v, %v, want %d", list, err, len(all))
+			}
+			for _, p := range list {
+				if err := p.Signal(t.Context(), syscall.SIGTERM); err != nil {
+					t.Fatal(err)
+				}
+				f.wait(p.Gone())
+				if p.Exit().Code != 7 || f.output(p, "stdout") != "started\nbye\n" {
+					t.Errorf("exit %+v, output %q", p.Exit(), f.output(p, "stdout"))
+				}
+			}
+		})
+	}
+}
+
 // A daemon of another version replaces the keeper that it finds, and the apps do
 // not notice.
 func TestAdopt_UpgradeInPlace(t *testing.T) {
@@ -315,7 +368,7 @@ func TestAdopt_KilledInTheMiddleOfALaunch(t *testing.T) {
 func runsInstance(id app.InstanceID) bool {
 	all, _ := proc.All()
 	return slices.ContainsFunc(all, func(s proc.Stat) bool {
-		name, ok := proc.Environ(s.PID, tree.InstanceVariable)
-		return ok && name == string(id) && !s.Dead()
+		name, err := proc.Environ(s.PID, tree.InstanceVariable)
+		return err == nil && name == string(id) && !s.Dead()
 	})
 }

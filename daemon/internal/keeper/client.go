@@ -38,8 +38,11 @@ type ClientConfig struct {
 	// Version is the daemon's: a keeper of another one that is found at the start is
 	// asked to leave its instances to a new one.
 	Version string
-	// KeeperStarted is told of each keeper that had to be started; it may be nil.
+	// KeeperStarted is told of each keeper that had to be started and works, and how
+	// the one before has ended ("" where that was none of this daemon's);
+	// KeeperFailed that none can be, once until one does. Both may be nil.
 	KeeperStarted func(pid int, why string)
+	KeeperFailed  func(err error)
 	// LogMaxTotal bounds the output of all apps together, in bytes; 0 is no bound.
 	LogMaxTotal int64
 	// LogsDeleted is told how much of an app's output its own limits, and the bound
@@ -71,6 +74,12 @@ type Client struct {
 	running   context.Context // Run's; nil before and after it
 	tasks     sync.WaitGroup  // what Run waits for
 	started   int             // pid of a keeper that is our child and was not reaped
+	end       keeperEnd       // of the last one, once it is reaped
+
+	// Run's alone.
+	before keeperEnd // of the keeper before the one that was started last
+	told   int       // pid of the last one that was told of
+	failed bool      // it was told that there can be none
 	isSynced  bool
 }
 
@@ -107,7 +116,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 // Close ends the use of a client whose Run has ended, or never was.
 func (c *Client) Close() error { return c.conn.Close() }
 
-// retryKeeper is how often a keeper that cannot be started is tried again.
+// retryKeeper is how often a keeper that there cannot be is tried again.
 const retryKeeper = time.Second
 
 // Run keeps a keeper there and follows what it tells. It fails where at its
@@ -126,11 +135,16 @@ func (c *Client) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if leaving := status.Code(err) == codes.Unavailable; !c.hasSynced() && (!leaving || time.Now().After(patience)) {
+		gone := status.Code(err) == codes.Unavailable // it has died, or is leaving
+		if !c.hasSynced() && (!gone || time.Now().After(patience)) {
 			return err
 		}
 		c.cfg.Log.Warn("lost the keeper", "error", err)
-		if _, ok := errors.AsType[*startError](err); ok {
+		if !gone && !c.failed && c.cfg.KeeperFailed != nil {
+			c.cfg.KeeperFailed(err)
+		}
+		c.failed = !gone || c.failed
+		if !gone { // none can be started, or it is one that this daemon cannot talk to
 			t := time.NewTimer(retryKeeper)
 			select {
 			case <-ctx.Done():
@@ -177,15 +191,14 @@ func (c *Client) session(ctx context.Context) error {
 		return err
 	}
 	if hello.GetProtocol() != Protocol {
-		return fmt.Errorf("the keeper (pid %d, version %s) speaks protocol %d, this roostd %d: stop it with the roostd that started it",
-			hello.GetPid(), hello.GetVersion(), hello.GetProtocol(), Protocol)
+		return fmt.Errorf("the keeper that runs (pid %d, version %s) speaks protocol %d, and this roostd %s protocol %d, so its apps cannot be taken over: "+
+			"start roostd %s again, end it and its apps with `roostctl shutdown`, and then start this one",
+			hello.GetPid(), hello.GetVersion(), hello.GetProtocol(), c.cfg.Version, Protocol, hello.GetVersion())
 	}
 	if hello.GetVersion() != c.cfg.Version && !c.hasSynced() {
 		return c.replaceKeeper(ctx, hello)
 	}
-	c.mu.Lock()
-	c.hello = hello
-	c.mu.Unlock()
+	c.greeted(hello)
 	exits := &keeperv1.ReportExitsRequest{Exits: c.missedExits()}
 	if _, err := c.rpc.ReportExits(ctx, exits, grpc.WaitForReady(false)); err != nil {
 		return err
@@ -199,7 +212,7 @@ func (c *Client) session(ctx context.Context) error {
 		m, err := watch.Recv()
 		switch {
 		case err != nil:
-			return err
+			return lost(err)
 		case m.GetSynced():
 			if err := c.sync(ctx, seen); err != nil {
 				return err
@@ -224,6 +237,24 @@ func (c *Client) session(ctx context.Context) error {
 	}
 }
 
+// greeted is for a keeper that works.
+func (c *Client) greeted(hello *keeperv1.HelloResponse) {
+	pid := int(hello.GetPid())
+	c.mu.Lock()
+	c.hello = hello
+	ours := c.started == pid
+	c.mu.Unlock()
+	if ours && c.told != pid && c.cfg.KeeperStarted != nil {
+		c.cfg.KeeperStarted(pid, c.before.how)
+	}
+	c.told, c.failed = pid, false
+}
+
+// lost says of a watch that has ended that the keeper is gone.
+func lost(err error) error {
+	return status.Error(codes.Unavailable, status.Convert(err).Message())
+}
+
 // greet finds a keeper, or starts one. What answers at the socket may be a keeper
 // on its way out, and gRPC's connection one that has gone, so both are tried again
 // until they fit together.
@@ -245,6 +276,9 @@ func (c *Client) greet(ctx context.Context) (*keeperv1.HelloResponse, error) {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		case <-tick.C:
+		}
+		if end := c.reapKeeper(); end.failed { // it cannot do what it must, and neither will the next
+			return nil, &startError{fmt.Errorf("it ended (%s): %s", end.how, lastLine(c.keeperLog()))}
 		}
 	}
 }

@@ -31,7 +31,10 @@ func forgetRecord(dir, logDir string) error {
 // forgotten one while there is output, else nothing.
 func settleForgotten(dir, logDir string) error {
 	r, err := readRecord(dir, forgottenName)
-	if err != nil || !hasOutput(r, logDir) {
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errBroken):
+		return err
+	case err != nil || !hasOutput(r, logDir):
 		return os.RemoveAll(dir)
 	}
 	entries, err := os.ReadDir(dir)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,9 @@ import (
 
 // keeperVariable makes the test binary a keeper; its value is the Config.
 const keeperVariable = "ROOST_TEST_KEEPER"
+
+// filesVariable is how many files such a keeper may have open.
+const filesVariable = "ROOST_TEST_FILES"
 
 func TestMain(m *testing.M) {
 	keepertest.Main()
@@ -39,6 +43,11 @@ func runKeeper(text string) int {
 		panic(err)
 	}
 	cfg.Log = hclog.New(&hclog.LoggerOptions{Level: hclog.Info})
+	if most, err := strconv.ParseUint(os.Getenv(filesVariable), 10, 64); err == nil {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: most, Max: most}); err != nil {
+			panic(err)
+		}
+	}
 	if err := Run(context.Background(), cfg); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -116,8 +125,8 @@ func (f *fixture) shutdown() {
 	f.await(func() bool { return unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil })
 }
 
-// connect makes the fixture's client and runs it until the test's end.
-func (f *fixture) connect() (stop func()) {
+// clientConfig is that of the fixture's client.
+func (f *fixture) clientConfig() ClientConfig {
 	f.tb.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -132,11 +141,17 @@ func (f *fixture) connect() (stop func()) {
 	cfg := f.keeper
 	cfg.Log = nil
 	text, _ := json.Marshal(cfg)
-	c, err := NewClient(ClientConfig{
+	return ClientConfig{
 		StateDir: f.state, RunDir: f.run, Env: map[string]string{"PATH": "/usr/bin:/bin"},
 		Version: f.keeper.Version, Exe: self, Args: []string{"roostd", "keeper"}, Environ: []string{keeperVariable + "=" + string(text)},
 		LogMaxTotal: f.total, LogsDeleted: f.deleted, Orphan: f.orphan, StdoutFault: f.fault, Log: hclog.NewNullLogger(),
-	})
+	}
+}
+
+// connect makes the fixture's client and runs it until the test's end.
+func (f *fixture) connect() (stop func()) {
+	f.tb.Helper()
+	c, err := NewClient(f.clientConfig())
 	if err != nil {
 		f.tb.Fatal(err)
 	}

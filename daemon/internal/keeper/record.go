@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/hashicorp/go-hclog"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
@@ -21,8 +22,13 @@ func instanceDir(stateDir, id string) string { return filepath.Join(instancesDir
 
 const recordName = "record.json"
 
+// errBroken is a record that says nothing.
+var errBroken = errors.New("it cannot be understood")
+
 // writeRecord renames a record into place. It is not synced: it must outlive a
-// keeper, and a machine's end makes it history anyway.
+// keeper, and a machine's end makes it history anyway. What is lost with it then is
+// the exit of an instance that is no more, and a token that no process knows. What
+// an app is to be after a boot is in the store, which is synced.
 func writeRecord(dir string, r *keeperv1.Record) error {
 	data, err := protojson.Marshal(r)
 	if err != nil {
@@ -42,18 +48,18 @@ func readRecord(dir, name string) (*keeperv1.Record, error) {
 	}
 	r := &keeperv1.Record{}
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, r); err != nil {
-		return nil, fmt.Errorf("record %s: %w", dir, err)
+		return nil, fmt.Errorf("%s: %w: %w", filepath.Join(dir, name), errBroken, err)
 	}
 	if r.GetInstance() != filepath.Base(dir) {
-		return nil, fmt.Errorf("record %s is of instance %q", dir, r.GetInstance())
+		return nil, fmt.Errorf("%s: %w: it is of instance %q", filepath.Join(dir, name), errBroken, r.GetInstance())
 	}
 	return r, nil
 }
 
-// readRecords returns all records, and what kept it from reading some. A folder
-// without one is left of a start that was cut off, and is removed, or has a
-// forgotten one.
-func readRecords(stateDir, logDir string) ([]*keeperv1.Record, error) {
+// readRecords returns all records. A folder without one is left of a start that was
+// cut off, and is removed, or has a forgotten one. One with a broken record is
+// removed, too: only a machine's end cuts a record off, and it ends the instance.
+func readRecords(stateDir, logDir string, log hclog.Logger) ([]*keeperv1.Record, error) {
 	entries, err := os.ReadDir(instancesDir(stateDir))
 	if err != nil {
 		return nil, err
@@ -68,6 +74,9 @@ func readRecords(stateDir, logDir string) ([]*keeperv1.Record, error) {
 			list = append(list, r)
 		case errors.Is(err, fs.ErrNotExist):
 			errs = append(errs, settleForgotten(dir, logDir))
+		case errors.Is(err, errBroken):
+			log.Error("removing a record: what is left of its instance is killed where it has a cgroup", "error", err)
+			errs = append(errs, os.RemoveAll(dir))
 		default:
 			errs = append(errs, err)
 		}

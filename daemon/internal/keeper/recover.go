@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,40 +21,55 @@ import (
 // leader lives go on as if nothing had happened; those whose leader has ended are
 // brought to their end. Those of another boot are history, and nothing is signalled
 // for them: their pids are others' now.
-func (s *server) takeOverAll() {
-	records, err := readRecords(s.cfg.StateDir, s.cfg.LogDir)
+//
+// An error is that of a keeper that cannot have what one of them needs. It must not
+// go on, or would take what it does not know of for gone; all is still as it was,
+// for the next one.
+func (s *server) takeOverAll() error {
+	records, err := readRecords(s.cfg.StateDir, s.cfg.LogDir, s.cfg.Log)
 	if err != nil {
-		s.cfg.Log.Error("cannot read all records", "error", err)
+		return fmt.Errorf("cannot read what runs: %w", err)
 	}
 	named := map[string]bool{}
+	var found []*instance
 	for _, r := range records {
 		named[r.GetInstance()] = true
-		s.takeOver(r)
+		i, err := s.find(r)
+		if err != nil {
+			return fmt.Errorf("cannot take over instance %s: %w", r.GetInstance(), err)
+		}
+		found = append(found, i)
+	}
+	for _, i := range found {
+		s.takeOver(i)
 	}
 	for _, id := range s.lane.Left() {
 		if !named[id] { // its keeper died between its spawn and its record
 			s.tasks.Go(func() { s.killUnnamed(id) })
 		}
 	}
+	return nil
 }
 
-func (s *server) takeOver(r *keeperv1.Record) {
+// find makes an instance of a record, which is gone where nothing can be left of it.
+func (s *server) find(r *keeperv1.Record) (*instance, error) {
 	i, err := s.reserve(r.GetInstance(), int(r.GetUid()))
 	if err != nil {
-		return
+		return nil, err
 	}
 	i.record = r
+	if r.GetBootId() != s.boot || r.GetGone() {
+		s.bury(i, r)
+		return i, nil
+	}
+	return i, s.adopt(i, r)
+}
+
+// takeOver lets an instance that was found go on.
+func (s *server) takeOver(i *instance) {
+	r, past := i.record, i.isGone()
 	exited := make(chan exit, 1)
 	i.exited = exited
-	past := r.GetBootId() != s.boot || r.GetGone()
-	if past {
-		s.bury(i, r)
-	} else if err := s.adopt(i, r); err != nil {
-		s.cfg.Log.Error("cannot find the processes of an instance", "instance", i.id, "error", err)
-		close(i.gone)
-		s.drop(i)
-		return
-	}
 	if err := i.publish(r); err != nil {
 		s.cfg.Log.Error("cannot write a record", "instance", i.id, "error", err)
 	}
@@ -99,15 +115,17 @@ func (s *server) adopt(i *instance, r *keeperv1.Record) error {
 	}
 	i.tree = found
 	i.limited = s.limiter.Find(i.id, found)
-	i.pumps = s.reopenOutput(i, r) // last: nothing that fails leaves them open
 	i.order = func() (spawn.Order, error) { return spawn.OrderOf(leader.PID, leader.Ticks) }
-	return nil
+	i.pumps, err = s.reopenOutput(i, r)
+	return err
 }
 
 // awaitExit waits until the leader of an adopted instance has ended, and tells how.
 func (s *server) awaitExit(i *instance, r *keeperv1.Record, exited chan<- exit) {
 	if i.leader == nil {
-		exited <- s.missedExit(i.id, r)
+		if e, ok := s.missedExit(i.id, r); ok {
+			exited <- e
+		}
 		return
 	}
 	if err := i.leader.Wait(s.life); err != nil {
@@ -125,10 +143,11 @@ func (s *server) awaitExit(i *instance, r *keeperv1.Record, exited chan<- exit) 
 const reportPatience = 5 * time.Second
 
 // missedExit is how a leader ended while there was no keeper: an earlier one may
-// have written it down, and the daemon may have seen it.
-func (s *server) missedExit(id string, r *keeperv1.Record) exit {
+// have written it down, and the daemon may have seen it. It is false where this
+// keeper ends before anybody could tell.
+func (s *server) missedExit(id string, r *keeperv1.Record) (exit, bool) {
 	if r.GetExit() != nil {
-		return exit{told: r.GetExit()}
+		return exit{told: r.GetExit()}, true
 	}
 	patience := time.NewTimer(reportPatience)
 	defer patience.Stop()
@@ -137,12 +156,13 @@ func (s *server) missedExit(id string, r *keeperv1.Record) exit {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if e := s.reports[id]; e != nil {
-			return exit{told: e}
+			return exit{told: e}, true
 		}
 	case <-patience.C:
 	case <-s.life.Done():
+		return exit{}, false
 	}
-	return exit{unknown: true}
+	return exit{unknown: true}, true
 }
 
 // ReportExits takes the exits that the daemon knows of.
@@ -157,19 +177,22 @@ func (s *server) ReportExits(_ context.Context, req *keeperv1.ReportExitsRequest
 }
 
 // reopenOutput opens the FIFOs again. What the app has written since the last
-// keeper's end is in them while the app or a daemon holds them open.
-func (s *server) reopenOutput(i *instance, r *keeperv1.Record) []*pump.Pump {
-	var pumps []*pump.Pump
+// keeper's end is in them while the app or a daemon holds them open. A stream that
+// cannot be had any more costs that stream; one that could be later is an error.
+func (s *server) reopenOutput(i *instance, r *keeperv1.Record) (pumps []*pump.Pump, err error) {
 	for _, stream := range streams {
 		files := pump.Files{Dir: filepath.Join(s.cfg.LogDir, r.GetApp(), i.id), Stream: stream, GID: s.logGID}
 		p, err := s.reopenStream(filepath.Join(i.dir, stream), r.GetApp(), files, s.cfg.Log.With("instance", i.id))
+		if proc.Scarce(err) {
+			return pumps, err
+		}
 		if err != nil {
 			s.cfg.Log.Error("cannot save the output", "instance", i.id, "stream", stream, "error", err)
 			continue
 		}
 		pumps = append(pumps, p)
 	}
-	return pumps
+	return pumps, nil
 }
 
 func (s *server) reopenStream(fifo, app string, files pump.Files, log hclog.Logger) (*pump.Pump, error) {

@@ -168,8 +168,11 @@ func (s *server) run(ctx context.Context, l *privateListener) error {
 			return s.spawner.Reaper.Run(ctx)
 		}},
 		rungroup.Task{Name: "server", Run: func(life context.Context) error {
-			s.takeOverAll()
+			err := s.takeOverAll()
 			close(recovered)
+			if err != nil {
+				return err
+			}
 			s.cfg.Log.Info("listening", "listener", "unix", "address", l.Addr().String(), "lane", s.lane.Name())
 			const grace = 5 * time.Second // for the answer to Shutdown
 			return rpc.Serve(life, g, l, grace)

@@ -38,15 +38,12 @@ func (c *Client) ensure(ctx context.Context) error {
 	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
 		return err
 	}
-	why := c.reapKeeper()
+	c.before = c.reapKeeper()
 	pid, log, err := c.startKeeper()
 	if err != nil {
 		return &startError{err}
 	}
 	c.cfg.Log.Info("started a keeper", "pid", pid, "log", log)
-	if c.cfg.KeeperStarted != nil {
-		c.cfg.KeeperStarted(pid, why)
-	}
 	if err := c.waitKeeper(ctx, path, log); err != nil {
 		return &startError{err}
 	}
@@ -64,7 +61,7 @@ func try(ctx context.Context, path string) error {
 // startKeeper starts a keeper in a session of its own, which neither a terminal's
 // Ctrl-C nor this daemon's end reaches, and writes its log to a file.
 func (c *Client) startKeeper() (pid int, log string, err error) {
-	log = filepath.Join(c.cfg.StateDir, "keeper.log")
+	log = c.keeperLog()
 	if info, err := os.Stat(log); err == nil && info.Size() > maxKeeperLog {
 		_ = os.Rename(log, log+".1")
 	}
@@ -85,7 +82,7 @@ func (c *Client) startKeeper() (pid int, log string, err error) {
 	}
 	pid = cmd.Process.Pid
 	c.mu.Lock()
-	c.started = pid
+	c.started, c.end = pid, keeperEnd{}
 	c.mu.Unlock()
 	// It outlives us as a rule; where it does not, reapKeeper waits for it.
 	return pid, log, cmd.Process.Release()
@@ -102,8 +99,8 @@ func (c *Client) waitKeeper(ctx context.Context, path, log string) error {
 		if try(ctx, path) == nil {
 			return nil
 		}
-		if how := c.reapKeeper(); how != "" {
-			return fmt.Errorf("it ended (%s): %s", how, lastLine(log))
+		if end := c.reapKeeper(); end.how != "" {
+			return fmt.Errorf("it ended (%s): %s", end.how, lastLine(log))
 		}
 		select {
 		case <-ctx.Done():
@@ -113,28 +110,39 @@ func (c *Client) waitKeeper(ctx context.Context, path, log string) error {
 	}
 }
 
-// reapKeeper takes the status of a keeper of ours that has ended, and says how it
-// did; "" where none has.
-func (c *Client) reapKeeper() string {
+func (c *Client) keeperLog() string { return filepath.Join(c.cfg.StateDir, "keeper.log") }
+
+// keeperEnd is how a keeper of ours has ended; the zero value is that of none.
+type keeperEnd struct {
+	how    string
+	failed bool // by itself
+}
+
+// reapKeeper takes the status of a keeper of ours that has ended, and tells how the
+// last one did.
+func (c *Client) reapKeeper() keeperEnd {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.started == 0 {
-		return ""
+		return c.end
 	}
 	var ws unix.WaitStatus
 	pid, err := unix.Wait4(c.started, &ws, unix.WNOHANG, nil)
 	if err == nil && pid == 0 {
-		return ""
+		return keeperEnd{}
 	}
 	c.started = 0
 	switch {
 	case err != nil:
-		return err.Error()
+		c.end = keeperEnd{how: err.Error()}
 	case ws.Signaled():
-		return "killed by " + unix.SignalName(ws.Signal())
+		c.end = keeperEnd{how: "killed by " + unix.SignalName(ws.Signal())}
+	default:
+		c.end = keeperEnd{how: fmt.Sprintf("exit code %d", ws.ExitStatus()), failed: ws.ExitStatus() != 0}
 	}
-	return fmt.Sprintf("exit code %d", ws.ExitStatus())
+	return c.end
 }
+
 
 // lastLine returns the end of a log, for people.
 func lastLine(log string) string {

@@ -31,9 +31,15 @@ func open(pid int, ticks uint64, refuse func(Stat) bool) (Handle, error) {
 	}
 	// The number was the handle's when this was read, or the handle's process is
 	// dead and signalling it does nothing.
-	if s, err := ReadStat(pid); err != nil || s.StartTicks != ticks || refuse(s) {
+	s, err := ReadStat(pid)
+	switch {
+	case Scarce(err): // nothing is proven
+	case err != nil || s.StartTicks != ticks || refuse(s):
+		err = os.ErrNotExist
+	}
+	if err != nil {
 		_ = unix.Close(fd)
-		return Handle{}, os.ErrNotExist
+		return Handle{}, err
 	}
 	return Handle{fd}, nil
 }

@@ -41,6 +41,17 @@ func ReadStat(pid int) (Stat, error) {
 
 var errStat = errors.New("not a line of /proc/PID/stat")
 
+// Scarce tells whether err is of having run out of something, such as descriptors
+// or memory: it says nothing of what was asked for, and may be over in a moment.
+func Scarce(err error) bool {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN, syscall.ENOBUFS} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
 // parseStat takes a line of proc_pid_stat(5). The second field is the program's
 // name in parentheses, and may have any byte in it, parentheses and spaces
 // included, so what counts is its last one.
@@ -90,26 +101,30 @@ func All() ([]Stat, error) {
 		if err != nil {
 			continue
 		}
-		if s, err := ReadStat(pid); err == nil {
+		s, err := ReadStat(pid)
+		switch {
+		case err == nil:
 			all = append(all, s)
+		case Scarce(err): // it may be there
+			return nil, err
 		}
 	}
 	return all, nil
 }
 
-// Environ returns a variable that a process was started with. It is missing too
-// where the process wrote over it, or may not be asked.
-func Environ(pid int, name string) (string, bool) {
+// Environ returns a variable that a process was started with; os.ErrNotExist where
+// it has none, or wrote over it.
+func Environ(pid int, name string) (string, error) {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
 	if err != nil {
-		return "", false
+		return "", err
 	}
 	for entry := range bytes.SplitSeq(data, []byte{0}) {
 		if v, ok := bytes.CutPrefix(entry, []byte(name+"=")); ok {
-			return string(v), true
+			return string(v), nil
 		}
 	}
-	return "", false
+	return "", os.ErrNotExist
 }
 
 // UID returns who started the process, its real user: the owner of /proc/PID is

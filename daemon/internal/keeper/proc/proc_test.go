@@ -98,7 +98,7 @@ func TestOpen_RefusesAnotherStartTime(t *testing.T) {
 }
 
 func TestEnviron_OfThisProcess(t *testing.T) {
-	if _, ok := Environ(os.Getpid(), "ROOST_NO_SUCH_VARIABLE"); ok {
+	if _, err := Environ(os.Getpid(), "ROOST_NO_SUCH_VARIABLE"); !errors.Is(err, os.ErrNotExist) {
 		t.Error("a variable that is not there was found")
 	}
 }

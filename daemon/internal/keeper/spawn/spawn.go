@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"syscall"
@@ -127,17 +128,24 @@ func (s *Spawner) fork(c *Child, o Order, join tree.Join, orders *os.File, lineF
 	if o.Socket != nil {
 		attr.Files = append(attr.Files, o.Socket.Fd())
 	}
+	var unproven error
 	c.Exited, err = s.Reaper.spawn(
 		func() (int, error) { return forkClean(s.Exec, s.Args, attr) },
 		func(pid int) {
 			c.PID, c.Handle = pid, proc.FromFD(pidfd)
-			if stat, err := proc.ReadStat(pid); err == nil {
-				c.Ticks = stat.StartTicks
-			}
+			var stat proc.Stat
+			stat, unproven = proc.ReadStat(pid)
+			c.Ticks = stat.StartTicks
 			o.Tree.Lead(tree.Leader{PID: pid, Ticks: c.Ticks, UID: o.uid()})
 		})
 	if err != nil {
-		return stepError("fork", err, s.Exec)
+		return stepError("fork", err, filepath.Base(s.Exec))
+	}
+	if unproven != nil { // no later keeper could tell it from another
+		_ = c.Handle.Signal(unix.SIGKILL)
+		<-c.Exited
+		c.Handle.Close()
+		return stepError("fork", unproven, "/proc/PID/stat")
 	}
 	return nil
 }

@@ -17,8 +17,9 @@ type classifier struct {
 	done     map[int]string // the answers, "" for none
 	orphans  map[int]bool   // below the keeper, of no tree
 	anyFound bool           // a tree is of an earlier keeper
-	environ  func(pid int, name string) (string, bool)
+	environ  func(pid int, name string) (string, error)
 	uid      func(pid int) (int, error)
+	scarcity error // what kept it from telling: the answers are worth nothing
 }
 
 func newClassifier(all []proc.Stat, keeper int, trees map[string]*scanTree) *classifier {
@@ -87,7 +88,7 @@ func (c *classifier) find(s proc.Stat) string {
 			return id
 		}
 	}
-	if id, ok := c.environ(s.PID, InstanceVariable); ok {
+	if id, err := c.environ(s.PID, InstanceVariable); c.told(err) {
 		if t := c.trees[id]; t != nil && (s.PPID == c.keeper || t.found) && c.mayBeOf(s, t) {
 			return id
 		}
@@ -105,7 +106,15 @@ func (c *classifier) find(s proc.Stat) string {
 // have another user's instance killed for its memory, or to escape the end of its own.
 func (c *classifier) mayBeOf(s proc.Stat, t *scanTree) bool {
 	uid, err := c.uid(s.PID)
-	return err == nil && (t.leader.UID == uid || t.leader.UID == 0)
+	return c.told(err) && (t.leader.UID == uid || t.leader.UID == 0)
+}
+
+// told tells whether a question was answered.
+func (c *classifier) told(err error) bool {
+	if proc.Scarce(err) {
+		c.scarcity = err
+	}
+	return err == nil
 }
 
 // only returns the one tree that can have left an orphan that bears no sign: the
@@ -116,7 +125,7 @@ func (c *classifier) only(s proc.Stat) (string, bool) {
 		return "", false
 	}
 	uid, err := c.uid(s.PID)
-	if err != nil {
+	if !c.told(err) {
 		return "", false
 	}
 	found := ""

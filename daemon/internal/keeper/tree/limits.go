@@ -155,6 +155,9 @@ func (l *Limiter) Find(id string, t Tree) *Limited {
 		if !exists(dir) || slices.Contains(found.dirs, dir) {
 			continue
 		}
+		l.mu.Lock()
+		l.v1[c.name] = b // for Close to remove
+		l.mu.Unlock()
 		found.dirs = append(found.dirs, dir)
 		if c.name == memoryController.name {
 			found.memory = dir

@@ -131,6 +131,9 @@ func (l *scanLane) scan() (members map[string][]proc.Stat, orphans []proc.Stat, 
 			orphans = append(orphans, s)
 		}
 	}
+	if c.scarcity != nil {
+		return nil, nil, c.scarcity
+	}
 	for id, list := range members {
 		// Only these: a number that is free again may be a stranger's tomorrow.
 		t := l.trees[id]

@@ -46,7 +46,7 @@ func TestClassifier_Rule(t *testing.T) {
 		p(51, 50, 20, 20), // b's child that joined a's session: the session counts
 	}
 	c := newClassifier(all, 10, trees)
-	c.environ = func(pid int, _ string) (string, bool) { id, ok := environ[pid]; return id, ok }
+	c.environ = environs(environ)
 	c.uid = func(pid int) (int, error) { return 5, nil }
 	want := map[int]string{20: "a", 21: "a", 22: "a", 23: "a", 30: "a", 31: "a", 32: "a", 33: "a", 38: "a", 50: "b", 51: "a"}
 	var orphans []int
@@ -91,7 +91,7 @@ func TestClassifier_UnnamedOrphanIsOfTheOnlyTreeOfItsUser(t *testing.T) {
 			trees[tr.id] = tr
 		}
 		c := newClassifier([]proc.Stat{p(10, 1, 10, 10), p(30, 10, 30, 30), p(31, 30, 31, 31)}, 10, trees)
-		c.environ = func(int, string) (string, bool) { return "", false }
+		c.environ = environs(nil)
 		c.uid = func(int) (int, error) { return 5, nil }
 		if got, child := c.classify(30), c.classify(31); got != tt.want || child != tt.want {
 			t.Errorf("%s: it is of %q, its child of %q, want %q", name, got, child, tt.want)
@@ -109,9 +109,7 @@ func TestClassifier_AnotherUsersClaimCountsForNothing(t *testing.T) {
 		"root": {id: "root", leader: Leader{PID: 50, Ticks: 50}, found: true},
 	}
 	c := newClassifier([]proc.Stat{p(1, 0, 1, 1), p(10, 1, 10, 10), p(30, 10, 30, 30), p(31, 1, 31, 31), p(32, 1, 32, 32), p(33, 1, 33, 33)}, 10, trees)
-	c.environ = func(pid int, _ string) (string, bool) {
-		return map[int]string{30: "mine", 31: "mine", 32: "root", 33: "mine"}[pid], pid >= 30
-	}
+	c.environ = environs(map[int]string{30: "mine", 31: "mine", 32: "root", 33: "mine"})
 	c.uid = func(pid int) (int, error) { return map[int]int{30: 6, 31: 6, 32: 6, 33: 5}[pid], nil }
 	for pid, want := range map[int]string{30: "", 31: "", 32: "root", 33: "mine"} {
 		if got := c.classify(pid); got != want {
@@ -123,14 +121,22 @@ func TestClassifier_AnotherUsersClaimCountsForNothing(t *testing.T) {
 	}
 }
 
+// environs are the instances that processes say they are of.
+func environs(of map[int]string) func(int, string) (string, error) {
+	return func(pid int, _ string) (string, error) {
+		if id, ok := of[pid]; ok {
+			return id, nil
+		}
+		return "", os.ErrNotExist
+	}
+}
+
 // What a tree of an earlier keeper leaves behind came down to others; of a tree of
 // this one's own nothing did, whatever a stranger's environment says.
 func TestClassifier_StrangersAreAskedForTreesOfEarlierKeepers(t *testing.T) {
 	all := []proc.Stat{p(1, 0, 1, 1), p(10, 1, 10, 10), p(36, 1, 36, 36), p(37, 36, 37, 37), p(38, 1, 38, 38)}
 	c := newClassifier(all, 10, map[string]*scanTree{"a": {id: "a", found: true}, "b": {id: "b"}})
-	c.environ = func(pid int, _ string) (string, bool) {
-		return map[int]string{36: "a", 38: "b"}[pid], pid == 36 || pid == 38
-	}
+	c.environ = environs(map[int]string{36: "a", 38: "b"})
 	for pid, want := range map[int]string{36: "a", 37: "a", 1: "", 38: ""} {
 		if got := c.classify(pid); got != want {
 			t.Errorf("%d is of %q, want %q", pid, got, want)
@@ -157,7 +163,7 @@ func TestClassifier_ARecycledLeaderProvesNothing(t *testing.T) {
 	} {
 		trees := map[string]*scanTree{"a": {id: "a", leader: Leader{PID: 20, Ticks: 20, UID: 5}, found: c.found}}
 		k := newClassifier(c.all, 10, trees)
-		k.environ = func(int, string) (string, bool) { return "", false }
+		k.environ = environs(nil)
 		if got := k.classify(21); got != c.want {
 			t.Errorf("%s: of %q, want %q", name, got, c.want)
 		}
