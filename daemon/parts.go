@@ -74,8 +74,8 @@ func (c conditions) run(ctx context.Context, s *supervisor.Supervisor) error {
 // keeperConfig says how the keeper is reached and, where there is none, started.
 func (d *daemon) keeperConfig() (keeper.ClientConfig, error) {
 	cfg := d.cfg
-	last := filepath.Join(filepath.Dir(cfg.program), "roost-exec")
-	if _, err := os.Stat(last); err != nil {
+	var err error
+	if d.exec, err = os.Open(filepath.Join(filepath.Dir(cfg.program), "roost-exec")); err != nil {
 		return keeper.ClientConfig{}, fmt.Errorf("roost-exec, which starts apps, is not beside roostd: %w: install it there", err)
 	}
 	if cfg.uid == 0 {
@@ -84,7 +84,7 @@ func (d *daemon) keeperConfig() (keeper.ClientConfig, error) {
 		}
 	}
 	args := []string{
-		cfg.program, "keeper", "--state-dir", cfg.stateDir, "--log-dir", cfg.logDir, "--exec", last,
+		cfg.program, "keeper", "--state-dir", cfg.stateDir, "--log-dir", cfg.logDir, "--exec", keeper.InheritedExec,
 		"--log-level", cfg.logLevel, "--log-format", cfg.logFormat,
 	}
 	if cfg.uid == 0 {
@@ -92,7 +92,9 @@ func (d *daemon) keeperConfig() (keeper.ClientConfig, error) {
 	}
 	return keeper.ClientConfig{
 		StateDir: cfg.stateDir, RunDir: filepath.Dir(cfg.socket), AppUser: cfg.appUser, ProxyGroup: cfg.proxyGroup,
-		Env: cfg.env, Exe: cfg.program, Args: args, Version: cfg.version, LogMaxTotal: cfg.logTotal(), LogsDeleted: d.deletions.tell,
+		// What runs, and not what its file has become since: a keeper of another version
+		// belongs to the daemon of that version.
+		Env: cfg.env, Exe: "/proc/self/exe", Exec: d.exec, Args: args, Version: cfg.version, LogMaxTotal: cfg.logTotal(), LogsDeleted: d.deletions.tell,
 		KeeperStarted: d.keeperStarted, KeeperFailed: d.keeperFailed, Orphan: d.orphan,
 		StdoutFault: d.stdoutFault, Log: cfg.log.Named("keeper"),
 	}, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -64,6 +65,7 @@ type daemon struct {
 	state      *store.Store
 	epoch      uint64
 	start      time.Time
+	exec       *os.File // roost-exec, as it was when this daemon started
 	keeper     *keeper.Client
 	logs       *logs.Store
 	events     *logs.Events
@@ -137,6 +139,9 @@ func (d *daemon) close() {
 	}
 	if d.keeper != nil {
 		_ = d.keeper.Close()
+	}
+	if d.exec != nil {
+		_ = d.exec.Close()
 	}
 	if d.events != nil {
 		_ = d.events.Close()

@@ -3,6 +3,7 @@ package keeper
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/roostd/roost/daemon/internal/app"
+	"github.com/roostd/roost/daemon/internal/keeper/keepertest"
 	"github.com/roostd/roost/daemon/internal/keeper/proc"
 	"github.com/roostd/roost/daemon/internal/keeper/tree"
 )
@@ -173,6 +175,31 @@ func TestAdopt_EndsThatNoKeeperSaw(t *testing.T) {
 	}
 	if e := crashes.Exit(); !e.Unknown && e.Signal != syscall.SIGSEGV || e.Unknown && tellsOfReaped(t) {
 		t.Errorf("exit %+v, want SIGSEGV", e)
+	}
+	for _, p := range []*Process{exits, crashes} {
+		f.await(func() bool { _, err := proc.ReadStat(p.Info().PID); return err != nil }) // not even a zombie
+	}
+}
+
+// A daemon that is the first process of a container is whom the apps of a keeper that
+// died come down to.
+func TestAdopt_AsTheFirstProcessOfAContainer(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make a pid namespace")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	roostExec, err := keepertest.Exec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", self, "-test.run=^TestAdopt_EndsThatNoKeeperSaw$", "-test.v")
+	cmd.Env = append(os.Environ(), keepertest.ExecVariable+"="+roostExec)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS") {
+		t.Errorf("as the first process: %v\n%s", err, out)
 	}
 }
 

@@ -35,6 +35,9 @@ type ClientConfig struct {
 	Exe     string
 	Args    []string
 	Environ []string
+	// Exec is the roost-exec that belongs to Exe, which the keeper has as
+	// InheritedExec, whatever its file has become meanwhile; nil where Args name one.
+	Exec *os.File
 	// Version is the daemon's: a keeper of another one that is found at the start is
 	// asked to leave its instances to a new one.
 	Version string
@@ -67,6 +70,8 @@ type Client struct {
 	synced chan struct{} // closed once the records of a keeper are all here
 	ended  chan struct{} // closed when Run has ended
 
+	births sync.Mutex // held while a child is born or reaped
+
 	mu        sync.Mutex
 	processes map[app.InstanceID]*Process
 	abandoned map[app.InstanceID]bool // launches whose answer was lost
@@ -77,10 +82,10 @@ type Client struct {
 	end       keeperEnd       // of the last one, once it is reaped
 
 	// Run's alone.
-	before keeperEnd // of the keeper before the one that was started last
-	told   int       // pid of the last one that was told of
-	failed bool      // it was told that there can be none
-	isSynced  bool
+	before   keeperEnd // of the keeper before the one that was started last
+	told     int       // pid of the last one that was told of
+	failed   bool      // it was told that there can be none
+	isSynced bool
 }
 
 // NewClient returns a client; Run makes it work.
@@ -129,6 +134,9 @@ func (c *Client) Run(ctx context.Context) error {
 	c.mu.Lock()
 	c.running = ctx
 	c.mu.Unlock()
+	if os.Getpid() == firstPID {
+		c.spawn(c.reapStrays)
+	}
 	patience := time.Now().Add(2 * startTimeout)
 	for {
 		err := c.session(ctx)

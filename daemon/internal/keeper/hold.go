@@ -19,6 +19,7 @@ type holding struct {
 	leader *proc.Handle // nil where it had ended already
 	pid    int
 	ticks  uint64
+	reaped *unix.WaitStatus // its status, where this daemon has taken it
 }
 
 // hold opens what there is of an instance. What cannot be opened is not held: it
@@ -44,6 +45,9 @@ func (h *holding) exit() *keeperv1.Exit {
 		return nil
 	}
 	ws, ok := h.leader.Status(h.pid, h.ticks)
+	if h.reaped != nil {
+		ws, ok = *h.reaped, true
+	}
 	if !ok {
 		return nil
 	}

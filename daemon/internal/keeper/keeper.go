@@ -25,7 +25,7 @@ const Protocol = 2
 type Config struct {
 	StateDir string // records, socket and lock
 	LogDir   string // what the instances write
-	Exec     string // path of roost-exec
+	Exec     string // path of roost-exec, which is held from the start on
 	// Lane forces a way to hold trees together, see package tree; "" takes the best.
 	Lane string
 	// LogGroup may read the logs, where a root keeper runs and the group exists.

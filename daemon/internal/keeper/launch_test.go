@@ -227,3 +227,32 @@ func TestCheck_RefusesWhatNoStartCouldDoWith(t *testing.T) {
 		}
 	}
 }
+
+// A roost-exec of another version that takes the place of the keeper's is not its.
+func TestLaunch_AReplacedRoostExecIsNotMet(t *testing.T) {
+	f := &fixture{tb: t, keeper: newConfig(t, "")}
+	f.state = f.keeper.StateDir
+	binary, err := os.ReadFile(f.keeper.Exec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.keeper.Exec = filepath.Join(t.TempDir(), "roost-exec")
+	if err := os.WriteFile(f.keeper.Exec, binary, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.shutdown)
+	f.stop = f.connect()
+	f.keeperPID()
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, []byte("#!/bin/false\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(other, f.keeper.Exec); err != nil {
+		t.Fatal(err)
+	}
+	p := f.launch(f.spec("exit:7"))
+	f.wait(p.Gone())
+	if p.Exit().Code != 7 {
+		t.Errorf("exit %+v, want code 7", p.Exit())
+	}
+}

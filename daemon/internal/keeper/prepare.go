@@ -316,6 +316,10 @@ func (p *prepared) explain(f *keeperv1.LaunchFailure) error {
 	}
 	switch f.GetStep() {
 	case "exec":
+		if errno == syscall.EPROTO {
+			e.Step, e.Message = "exec", what+": install roostd and roost-exec of one version, and restart roostd"
+			break
+		}
 		e.Step, e.Message = "exec", resolve.ExplainExec(p.request.GetPath(), errno, p.identity)
 	case "dir":
 		e.Step, e.Message = "dir", resolve.ExplainDir(p.request.GetDir(), errno, p.identity)

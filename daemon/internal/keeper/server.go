@@ -35,6 +35,7 @@ type server struct {
 	lane      tree.Lane
 	limiter   *tree.Limiter
 	spawner   *spawn.Spawner
+	roostExec *os.File
 	poller    *pump.Poller
 	retention *retention
 	copies    *stdoutfile.Open
@@ -62,6 +63,7 @@ type server struct {
 // the end of ctx, and no instance is left; or when it has had neither instance
 // nor client for a while. A keeper that is killed leaves its apps running.
 func Run(ctx context.Context, cfg Config) error {
+	nameProcess()
 	unix.Umask(0o022) // what is stricter says so, what must be laxer is set after
 	if err := spawn.DefaultReservedSignals(); err != nil {
 		return fmt.Errorf("signals that were ignored cannot be reset for the apps: %w", err)
@@ -71,6 +73,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer s.poller.Close()
+	defer s.roostExec.Close()
 	unlock, err := s.lock()
 	if err != nil {
 		return err
@@ -102,6 +105,11 @@ func newServer(cfg Config) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	exec, err := holdExec(cfg.Exec)
+	if err != nil {
+		poller.Close()
+		return nil, err
+	}
 	return &server{
 		cfg:     cfg,
 		boot:    boot,
@@ -110,8 +118,9 @@ func newServer(cfg Config) (*server, error) {
 		// Go's runtime needs neither threads nor a collector for the little that
 		// roost-exec does, and is there a quarter sooner without.
 		spawner: &spawn.Spawner{
-			Reaper: spawn.NewReaper(), Exec: cfg.Exec, Args: []string{"roost-exec"}, Env: []string{"GOMAXPROCS=1", "GOGC=off"},
+			Reaper: spawn.NewReaper(), Exec: exec.Name(), Args: []string{"roost-exec"}, Env: []string{"GOMAXPROCS=1", "GOGC=off"},
 		},
+		roostExec: exec,
 		poller:    poller,
 		copies:    &stdoutfile.Open{},
 		spare:     newSpare(instancesDir(cfg.StateDir)),

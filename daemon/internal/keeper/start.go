@@ -74,9 +74,14 @@ func (c *Client) startKeeper() (pid int, log string, err error) {
 		Path: c.cfg.Exe, Args: c.cfg.Args, Env: c.cfg.Environ, Dir: "/", Stdout: out, Stderr: out,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
+	if c.cfg.Exec != nil {
+		cmd.ExtraFiles = []*os.File{c.cfg.Exec} // the first is inheritedExec
+	}
 	if cmd.Env == nil {
 		cmd.Env = []string{} // not the daemon's: what is secret in it is nobody's business
 	}
+	c.births.Lock()
+	defer c.births.Unlock()
 	if err := cmd.Start(); err != nil {
 		return 0, log, err
 	}
@@ -128,21 +133,34 @@ func (c *Client) reapKeeper() keeperEnd {
 	}
 	var ws unix.WaitStatus
 	pid, err := unix.Wait4(c.started, &ws, unix.WNOHANG, nil)
-	if err == nil && pid == 0 {
-		return keeperEnd{}
-	}
-	c.started = 0
 	switch {
+	case err == nil && pid == 0:
+		return keeperEnd{}
 	case err != nil:
-		c.end = keeperEnd{how: err.Error()}
-	case ws.Signaled():
-		c.end = keeperEnd{how: "killed by " + unix.SignalName(ws.Signal())}
+		c.started, c.end = 0, keeperEnd{how: err.Error()}
 	default:
-		c.end = keeperEnd{how: fmt.Sprintf("exit code %d", ws.ExitStatus()), failed: ws.ExitStatus() != 0}
+		c.started, c.end = 0, endOf(ws)
 	}
 	return c.end
 }
 
+// noteKeeper takes the status of a child that was just reaped, if it was the keeper.
+func (c *Client) noteKeeper(pid int, ws unix.WaitStatus) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if pid != c.started {
+		return false
+	}
+	c.started, c.end = 0, endOf(ws)
+	return true
+}
+
+func endOf(ws unix.WaitStatus) keeperEnd {
+	if ws.Signaled() {
+		return keeperEnd{how: "killed by " + unix.SignalName(ws.Signal())}
+	}
+	return keeperEnd{how: fmt.Sprintf("exit code %d", ws.ExitStatus()), failed: ws.ExitStatus() != 0}
+}
 
 // lastLine returns the end of a log, for people.
 func lastLine(log string) string {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"syscall"
@@ -139,7 +138,7 @@ func (s *Spawner) fork(c *Child, o Order, join tree.Join, orders *os.File, lineF
 			o.Tree.Lead(tree.Leader{PID: pid, Ticks: c.Ticks, UID: o.uid()})
 		})
 	if err != nil {
-		return stepError("fork", err, filepath.Base(s.Exec))
+		return stepError("fork", err, s.Args[0])
 	}
 	if unproven != nil { // no later keeper could tell it from another
 		_ = c.Handle.Signal(unix.SIGKILL)
