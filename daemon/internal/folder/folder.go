@@ -18,8 +18,12 @@ type Watcher struct {
 	changes chan app.FolderChange
 	wake    chan struct{} // holds one: wanted has changed
 
-	mu     sync.Mutex
-	wanted map[string]*watched // by app
+	mu      sync.Mutex
+	wanted  map[string]*watched // by app
+	fresh   []*watched          // of them, those that do not run yet
+	dropped []*watched          // that nobody wants any more
+	running context.Context     // Run's; nil before and after it
+	looks   sync.WaitGroup      // under way
 }
 
 // New returns a Watcher that does nothing before Run, but Look.
@@ -39,18 +43,47 @@ func (w *Watcher) Look(dir string) *app.OfflinePage {
 
 // Watch makes f what is watched for the app. What it shows comes by Changes.
 func (w *Watcher) Watch(name string, f app.Folder) {
+	w.replace(name, &watched{
+		Folder: f, name: name, page: w.page, changes: w.changes, spawn: w.spawn, wake: make(chan struct{}, 1), dirs: map[string][]string{},
+	})
+}
+
+// Forget watches nothing for the app any more.
+func (w *Watcher) Forget(name string) { w.replace(name, nil) }
+
+func (w *Watcher) replace(name string, f *watched) {
 	w.mu.Lock()
-	w.wanted[name] = &watched{Folder: f, name: name, page: w.page, changes: w.changes, wake: make(chan struct{}, 1), dirs: map[string][]string{}}
+	if old := w.wanted[name]; old != nil {
+		w.dropped = append(w.dropped, old)
+	}
+	delete(w.wanted, name)
+	if f != nil {
+		w.wanted[name] = f
+		w.fresh = append(w.fresh, f)
+	}
 	w.mu.Unlock()
 	w.renew()
 }
 
-// Forget watches nothing for the app any more.
-func (w *Watcher) Forget(name string) {
+// take returns those that are to run from now on, and those that are not.
+func (w *Watcher) take() (fresh, dropped []*watched) {
 	w.mu.Lock()
-	delete(w.wanted, name)
-	w.mu.Unlock()
-	w.renew()
+	defer w.mu.Unlock()
+	fresh, dropped = w.fresh, w.dropped
+	w.fresh, w.dropped = nil, nil
+	return fresh, dropped
+}
+
+// spawn runs f, which must end with its context, as a part of Run; false where that
+// has ended.
+func (w *Watcher) spawn(f func()) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.running == nil || w.running.Err() != nil {
+		return false
+	}
+	w.looks.Go(f)
+	return true
 }
 
 func (w *Watcher) renew() {
@@ -74,21 +107,22 @@ func (w *Watcher) Run(ctx context.Context) error {
 		w.log.Warn("folders of apps are polled", "error", without)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	defer w.leave(&wg)
+	w.begin(ctx)
+	defer w.leave()
 	defer cancel()
 	failed := make(chan error, 1)
 	if kernel != nil {
 		defer kernel.close()
-		wg.Go(func() { failed <- kernel.read() })
+		w.spawn(func() { failed <- kernel.read() })
 	}
-	running := map[*watched]context.CancelFunc{}
 	for {
-		for f := range w.begin(running) {
-			one, end := context.WithCancel(ctx)
+		fresh, dropped := w.take()
+		for _, f := range fresh {
 			f.kernel, f.without = kernel, without
-			running[f] = end
-			wg.Go(func() { f.run(one) })
+			f.begin(ctx)
+		}
+		for _, f := range dropped {
+			f.end()
 		}
 		select {
 		case <-w.wake:
@@ -100,16 +134,23 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
+func (w *Watcher) begin(ctx context.Context) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.running = ctx
+}
+
 // leavePatience is how long the end of Run waits for looks that are under way.
 const leavePatience = time.Second
 
 // leave waits for all that Run has started, but for who looks at a folder that does
 // not answer, as on a mount whose server is away: nothing brings him back.
-func (w *Watcher) leave(wg *sync.WaitGroup) {
+func (w *Watcher) leave() {
+	w.begin(nil)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		wg.Wait()
+		w.looks.Wait()
 	}()
 	t := time.NewTimer(leavePatience)
 	defer t.Stop()
@@ -118,23 +159,4 @@ func (w *Watcher) leave(wg *sync.WaitGroup) {
 	case <-t.C:
 		w.log.Warn("a folder does not answer, and is not waited for")
 	}
-}
-
-// begin ends those that are not wanted any more, and returns those that do not run
-// yet.
-func (w *Watcher) begin(running map[*watched]context.CancelFunc) map[*watched]bool {
-	fresh := map[*watched]bool{}
-	w.mu.Lock()
-	for _, f := range w.wanted {
-		fresh[f] = true
-	}
-	w.mu.Unlock()
-	for f, end := range running {
-		if !fresh[f] {
-			end()
-			delete(running, f)
-		}
-		delete(fresh, f)
-	}
-	return fresh
 }

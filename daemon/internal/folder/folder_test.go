@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -359,5 +360,55 @@ func TestWatcher_EndsThoughAFolderDoesNotAnswer(t *testing.T) {
 		}
 	case <-time.After(patience):
 		t.Fatal("the daemon cannot end: a look is waited for that nobody can end")
+	}
+}
+
+// A thousand apps must not cost a thousand goroutines that wait for their folders,
+// nor leave watches behind.
+func TestWatcher_FoldersInWhichNothingHappensCostNoGoroutine(t *testing.T) {
+	const many = 50
+	r := newRig(t)
+	resting := func() bool {
+		for _, w := range r.wanted {
+			w.mu.Lock()
+			awake := w.awake
+			w.mu.Unlock()
+			if awake {
+				return false
+			}
+		}
+		return true
+	}
+	for n := range many {
+		dir := filepath.Join(r.base, "site", "app"+strconv.Itoa(n))
+		r.must(os.Mkdir(dir, 0o755))
+		r.Watch("app"+strconv.Itoa(n), app.Folder{Dir: dir})
+	}
+	for range many {
+		r.next()
+	}
+	for deadline := time.Now().Add(patience); !resting(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("goroutines wait for folders")
+		}
+	}
+	// Each wakes when something happens, and goes to rest again.
+	r.must(os.WriteFile(filepath.Join(r.base, "site", "app7", app.OfflineFile), []byte("x"), 0o644))
+	r.offline("x")
+
+	kernel := r.wanted["app7"].kernel
+	for n := range many {
+		r.Forget("app" + strconv.Itoa(n))
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		kernel.mu.Lock()
+		left := len(kernel.holders) + len(kernel.held)
+		kernel.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d watches of folders that nobody watches", left)
+		}
 	}
 }

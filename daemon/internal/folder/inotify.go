@@ -43,7 +43,8 @@ type inotify struct {
 	fd   int // of file, for what is not I/O
 
 	mu      sync.Mutex
-	holders map[int][]holder // by watch
+	holders map[int][]holder   // by watch; a list is replaced, never changed
+	held    map[*watched][]int // the watches that it is a holder of
 }
 
 func newInotify() (*inotify, error) {
@@ -51,7 +52,7 @@ func newInotify() (*inotify, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &inotify{file: os.NewFile(uintptr(fd), "inotify"), fd: fd, holders: map[int][]holder{}}, nil
+	return &inotify{file: os.NewFile(uintptr(fd), "inotify"), fd: fd, holders: map[int][]holder{}, held: map[*watched][]int{}}, nil
 }
 
 // why says for people why there are no watches.
@@ -66,10 +67,14 @@ func why(err error) string {
 }
 
 // watch makes targets all that who is told of, and returns once that is so. The
-// error says why there must be polled.
-func (k *inotify) watch(who *watched, targets []target) error {
+// error says why there must be polled. With same they are those of the last time:
+// most looks find the watches as they were.
+func (k *inotify) watch(who *watched, targets []target, same bool) error {
 	for try := 0; ; try++ {
 		wds, err := k.add(targets)
+		if same && k.holds(who, wds) {
+			return err
+		}
 		k.hold(who, targets, wds)
 		// What happened before we held them is not told: a path that leads elsewhere
 		// since then would stay unwatched.
@@ -100,11 +105,22 @@ func (k *inotify) add(targets []target) (wds []int, fault error) {
 	return wds, fault
 }
 
+// holds tells whether these watches are those that who is told of.
+func (k *inotify) holds(who *watched, wds []int) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Equal(k.held[who], wds)
+}
+
 // hold notes what who is told of from now on, and gives up what nobody is.
 func (k *inotify) hold(who *watched, targets []target, wds []int) {
 	var free []int
 	k.mu.Lock()
-	for wd, list := range k.holders {
+	for _, wd := range k.held[who] {
+		list, ok := k.holders[wd]
+		if !ok { // the kernel has ended it, or it is held twice
+			continue
+		}
 		list = slices.DeleteFunc(slices.Clone(list), func(h holder) bool { return h.who == who })
 		k.holders[wd] = list
 		if len(list) == 0 && !slices.Contains(wds, wd) {
@@ -116,6 +132,10 @@ func (k *inotify) hold(who *watched, targets []target, wds []int) {
 		if wd >= 0 {
 			k.holders[wd] = append(k.holders[wd], holder{who, targets[i].names})
 		}
+	}
+	k.held[who] = wds
+	if len(wds) == 0 {
+		delete(k.held, who)
 	}
 	k.mu.Unlock()
 	for _, wd := range free {

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,8 +26,9 @@ const (
 	lookPause = 10 * time.Millisecond
 )
 
-// watched is the folder of one app. Its goroutine looks at it whenever it may show
-// something else.
+// watched is the folder of one app. A goroutine looks at it whenever it may show
+// something else, and ends when that is told: most folders never change, and a
+// goroutine each would be a good part of what an app costs that does not run.
 type watched struct {
 	app.Folder
 	name    string
@@ -34,55 +36,110 @@ type watched struct {
 	without string   // why
 	page    func(dir string) (*app.OfflinePage, error)
 	changes chan<- app.FolderChange
-	wake    chan struct{} // holds one
+	spawn   func(func()) bool // starts the goroutine
+	ctx     context.Context   // nil before begin
+	end     context.CancelFunc
+	wake    chan struct{} // holds one: it is to be looked at
 
+	mu      sync.Mutex
+	awake   bool        // the goroutine runs: what follows is its own
+	alarm   *time.Timer // wakes it; nil: none is set
+	told    *app.FolderState
 	state   app.FolderState
 	files   map[string]stamp    // nil before the first look
 	dirs    map[string][]string // see scan
+	held    bool                // the kernel knows what follows from dirs
 	polls   bool
 	quietAt time.Time // when changed files count as settled
 }
 
+// begin has the folder looked at from now on, until end, or the end of ctx.
+func (w *watched) begin(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	w.ctx, w.end = ctx, func() {
+		cancel()
+		w.poke() // to let go of what it holds
+	}
+	w.poke()
+}
+
 // poke has the folder looked at again. It never blocks.
 func (w *watched) poke() {
-	select {
-	case w.wake <- struct{}{}:
-	default:
+	w.again()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.awake {
+		w.awake = w.spawn(w.run)
 	}
 }
 
-// run looks and tells until ctx ends.
-func (w *watched) run(ctx context.Context) {
-	if w.kernel != nil {
-		defer w.kernel.hold(w, nil, nil)
+// sleep ends the goroutine's turn, unless it was woken; its alarm is set where
+// there is something to look for unasked.
+func (w *watched) sleep() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.wake) > 0 {
+		return false
 	}
-	var told *app.FolderState
+	if next := w.next(time.Now()); next < forever {
+		w.alarm = time.AfterFunc(next, w.poke)
+	}
+	w.awake = false
+	return true
+}
+
+// run looks and tells until there is nothing new.
+func (w *watched) run() {
+	if w.alarm != nil {
+		w.alarm.Stop()
+		w.alarm = nil
+	}
 	for {
+		select {
+		case <-w.wake:
+		default:
+		}
+		if w.ctx.Err() != nil {
+			if w.kernel != nil {
+				w.kernel.hold(w, nil, nil)
+			}
+			return // awake for ever: nobody looks any more
+		}
 		w.look(time.Now())
 		looked := time.Now()
-		for again := false; !again; {
-			out := w.changes
-			if told != nil && reflect.DeepEqual(*told, w.state) {
-				out = nil
-			}
-			timer := time.NewTimer(w.next(time.Now()))
-			select {
-			case out <- app.FolderChange{App: w.name, Folder: w.Folder, State: w.state}:
-				told = new(w.state)
-			case <-w.wake:
-				again = true
-			case <-timer.C:
-				again = true
-			case <-ctx.Done():
-			}
-			timer.Stop()
-			if ctx.Err() != nil {
-				return
-			}
+		w.tell()
+		if !pause(w.ctx, lookPause-time.Since(looked)) {
+			continue
 		}
-		if !pause(ctx, lookPause-time.Since(looked)) {
+		if w.sleep() {
 			return
 		}
+	}
+}
+
+// tell tells what is new, unless it is to be looked at again before anybody listens.
+func (w *watched) tell() {
+	if w.told != nil && reflect.DeepEqual(*w.told, w.state) {
+		return
+	}
+	timer := time.NewTimer(w.next(time.Now()))
+	defer timer.Stop()
+	select {
+	case w.changes <- app.FolderChange{App: w.name, Folder: w.Folder, State: w.state}:
+		w.told = new(w.state)
+	case <-timer.C:
+		w.again()
+	case <-w.wake:
+		w.again()
+	case <-w.ctx.Done():
+	}
+}
+
+// again keeps the goroutine from going to sleep, or has it look as soon as it wakes.
+func (w *watched) again() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -101,9 +158,11 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+const forever = time.Duration(1<<63 - 1)
+
 // next is how long to wait for an event before looking unasked.
 func (w *watched) next(now time.Time) time.Duration {
-	wait := time.Duration(1<<63 - 1)
+	wait := forever
 	if w.polls {
 		wait = pollEvery
 	}
@@ -141,7 +200,7 @@ func (w *watched) scan() scan {
 		if reflect.DeepEqual(found.dirs, w.dirs) {
 			return found
 		}
-		w.dirs = found.dirs
+		w.dirs, w.held = found.dirs, false
 		if try == maxTries { // it changes faster than we look
 			w.poke()
 			return found
@@ -174,7 +233,9 @@ func (w *watched) attach() string {
 	if w.kernel == nil {
 		return "its folder is polled: " + w.without
 	}
-	if err := w.kernel.watch(w, w.targets()); err != nil {
+	err := w.kernel.watch(w, w.targets(), w.held)
+	w.held = true
+	if err != nil {
 		return "its folder is polled: " + why(err)
 	}
 	if name := remote(w.Dir); name != "" {
