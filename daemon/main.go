@@ -38,9 +38,18 @@ const (
 // errFailed marks what is no fault of the command line, and was logged.
 var errFailed = errors.New("")
 
+// gcPercent has the collector run after half the usual growth, in the daemon and in
+// the keeper. Both rest most of the time, beside apps that want the memory, and live
+// from little that lasts; a burst of work leaves holes in the heap as large as it
+// grew, which no collection closes. With a thousand apps that is 4 MiB of 50.
+const gcPercent = 50
+
 func main() {
 	if failpoint.Enabled {
 		failpoint.Arm(os.Getenv("ROOSTD_FAILPOINT"))
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 	err := command().Execute()
 	switch {

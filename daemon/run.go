@@ -22,6 +22,7 @@ import (
 	"github.com/roostd/roost/daemon/internal/probe"
 	"github.com/roostd/roost/daemon/internal/store"
 	"github.com/roostd/roost/daemon/internal/supervisor"
+	"github.com/roostd/roost/daemon/internal/trim"
 	"github.com/roostd/roost/internal/rpc"
 	"github.com/roostd/roost/internal/rungroup"
 )
@@ -160,6 +161,7 @@ func (d *daemon) run(ctx context.Context, l net.Listener) error {
 		rungroup.Task{Name: "endpoints", Run: d.endpoints.Run},
 		rungroup.Task{Name: "folders", Run: d.folders.Run},
 		rungroup.Task{Name: "supervisor", Run: d.apps.Run},
+		rungroup.Task{Name: "memory", Run: trim.Run},
 		rungroup.Task{Name: "conditions", Run: func(ctx context.Context) error { return d.conditions.run(ctx, d.apps) }},
 		rungroup.Task{Name: "api", Run: func(parts context.Context) error {
 			defer stop()

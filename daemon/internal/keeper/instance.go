@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,8 +30,9 @@ type instance struct {
 	// Set before run starts.
 	tree    tree.Tree
 	limited *tree.Limited
-	leader  *proc.Handle // nil where it had ended before this keeper was there
-	exited  <-chan exit
+	leader  *proc.Handle                // nil where it had ended before this keeper was there
+	reaped  <-chan spawn.Status         // of a child: how the leader ended
+	exited  <-chan exit                 // of one that is no child of this keeper
 	order   func() (spawn.Order, error) // what a probe beside it is run like
 	pumps   []*pump.Pump
 	copy    *stdoutfile.Copy // nil where none is wanted
@@ -114,16 +116,21 @@ func (i *instance) run(ctx context.Context) {
 	defer close(i.forgotten)
 	pumps := i.runPumps()
 	var cleaned chan struct{}
+	ended := func(e exit) {
+		i.reaped, i.exited = nil, nil
+		i.end(e)
+		cleaned = make(chan struct{})
+		go func() {
+			defer close(cleaned)
+			i.clean(ctx, pumps)
+		}()
+	}
 	for {
 		select {
+		case st := <-i.reaped:
+			ended(exit{status: st})
 		case e := <-i.exited:
-			i.exited = nil
-			i.end(e)
-			cleaned = make(chan struct{})
-			go func() {
-				defer close(cleaned)
-				i.clean(ctx, pumps)
-			}()
+			ended(e)
 		case <-cleaned:
 			cleaned = nil
 			close(i.gone) // first: who reads it in the record may forget it at once
@@ -149,14 +156,23 @@ func (i *instance) run(ctx context.Context) {
 	}
 }
 
-// runPumps starts the pumps; the channel is closed when they have ended.
+// runPumps starts the pumps; the channel is closed when they have ended. The last
+// one closes it: a goroutine that waits for them would be one more for each instance.
 func (i *instance) runPumps() <-chan struct{} {
-	var wg sync.WaitGroup
-	for _, p := range i.pumps {
-		wg.Go(p.Run)
-	}
 	done := make(chan struct{})
-	go func() { defer close(done); wg.Wait() }()
+	var left atomic.Int32
+	left.Add(int32(len(i.pumps)))
+	if len(i.pumps) == 0 {
+		close(done)
+	}
+	for _, p := range i.pumps {
+		go func() {
+			p.Run()
+			if left.Add(-1) == 0 {
+				close(done)
+			}
+		}()
+	}
 	return done
 }
 

@@ -142,21 +142,13 @@ func (l *launching) settle() error {
 	order := l.order
 	order.Stdout, order.Stderr, order.Socket = nil, nil, nil
 	i.order = func() (spawn.Order, error) { return order, nil }
-	exited := make(chan exit, 1)
-	i.exited = exited
+	i.reaped = l.child.Exited
 	i.record = l.record // written already
 	i.watchSegments()
 	s.copyOutput(i, l.record, false)
 	close(i.published) // first: who learns of the record may ask for the instance at once
 	s.records.Set(i.id, l.record)
 	s.tasks.Go(func() { i.run(s.life) })
-	s.tasks.Go(func() {
-		select {
-		case st := <-l.child.Exited:
-			exited <- exit{status: st}
-		case <-s.life.Done():
-		}
-	})
 	return nil
 }
 

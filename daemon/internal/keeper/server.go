@@ -20,6 +20,7 @@ import (
 	"github.com/roostd/roost/daemon/internal/keeper/spawn"
 	"github.com/roostd/roost/daemon/internal/keeper/stdoutfile"
 	"github.com/roostd/roost/daemon/internal/keeper/tree"
+	"github.com/roostd/roost/daemon/internal/trim"
 	"github.com/roostd/roost/daemon/internal/watch"
 	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
 	"github.com/roostd/roost/internal/rpc"
@@ -196,6 +197,7 @@ func (s *server) run(ctx context.Context, l *privateListener) error {
 			return s.retain(ctx)
 		}},
 		rungroup.Task{Name: "orphans", Run: s.sweepOrphans},
+		rungroup.Task{Name: "memory", Run: trim.Run},
 		rungroup.Task{Name: "end", Run: func(life context.Context) error {
 			<-recovered
 			s.waitForEnd(ctx, life)
