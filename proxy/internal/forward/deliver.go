@@ -16,8 +16,11 @@ func (x *exchange) deliver() {
 	x.down.ResponseBody(&x.resp, x.req.Method)
 	chunked := x.req.Minor == 1 && (x.down.Kind == http1.ByChunks || x.down.Kind == http1.UntilClose)
 	x.keep = x.keep && !c.srv.draining.Load()
-	if x.req.Minor == 0 && (x.down.Kind == http1.ByChunks || x.down.Kind == http1.UntilClose) {
-		x.keep = false // the end of the connection is the end of the body
+	// The end of the connection is the end of the body then.
+	untilClose := x.req.Minor == 0 && (x.down.Kind == http1.ByChunks || x.down.Kind == http1.UntilClose)
+	if untilClose {
+		x.keep = false
+		c.sock.brittle(true)
 	}
 	if !x.taken() {
 		x.keep = x.keep && x.handshakes()
@@ -38,6 +41,9 @@ func (x *exchange) deliver() {
 		}
 	}
 	x.doneAt = c.srv.now()
+	if untilClose {
+		c.sock.brittle(false)
+	}
 	if x.keep && !x.uploaded() && x.handshakes() {
 		x.finishUpload()
 	}

@@ -319,6 +319,18 @@ func (s *sock) closeWrite() {
 	}
 }
 
+// brittle has the connection end with RST, and not with FIN, wherever it ends now:
+// should this process be killed, the peer must not take what it got for complete.
+func (s *sock) brittle(yes bool) {
+	seconds := -1
+	if yes {
+		seconds = 0
+	}
+	if c, ok := s.nc.(interface{ SetLinger(int) error }); ok {
+		_ = c.SetLinger(seconds) // it is closed already, or no worse off
+	}
+}
+
 // close ends the connection; cut says that the peer must not take what it got for
 // complete.
 func (s *sock) close(cut bool) {
