@@ -7,7 +7,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// saveDelay is how long changes gather before they are written.
+// saveDelay is how long changes gather after some were written.
 const saveDelay = 250 * time.Millisecond
 
 // saver keeps the copy on disk.
@@ -30,11 +30,12 @@ func (s *saver) changed() {
 	}
 }
 
-// run saves a while after a change, and what is left when ctx ends.
+// run saves what has changed, at once after a pause, and what is left when ctx ends.
 func (s *saver) run(ctx context.Context) error {
 	for {
 		select {
 		case <-s.dirty:
+			s.save()
 		case <-ctx.Done():
 			select {
 			case <-s.dirty:
@@ -44,12 +45,6 @@ func (s *saver) run(ctx context.Context) error {
 			return nil
 		}
 		sleep(ctx, saveDelay)
-		// Changes from here on are for the next round, maybe once too often.
-		select {
-		case <-s.dirty:
-		default:
-		}
-		s.save()
 	}
 }
 

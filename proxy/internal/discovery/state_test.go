@@ -160,24 +160,30 @@ func TestSnapshot_ServesWithoutADaemon(t *testing.T) {
 	}
 }
 
-func TestSnapshot_ChangesAreSavedTogetherAndAtTheEnd(t *testing.T) {
+func TestSnapshot_AChangeIsSavedAtOnceAndMoreTogetherOrAtTheEnd(t *testing.T) {
 	d := fakedaemon.New(1, set("a", 1))
 	inBubble(t, d, func(t *testing.T, r *rig) {
 		settle()
-		path := filepath.Join(r.dir, "snapshot.json")
-		os.Remove(path)
+		time.Sleep(saveDelay)
+		saved := func(want int, when string) {
+			t.Helper()
+			synctest.Wait()
+			if _, apps, err := (&State{dir: r.dir}).load(); err != nil || len(apps) != want {
+				t.Errorf("%d apps saved %s, %v; want %d", len(apps), when, err, want)
+			}
+		}
 		d.Publish(set("b", 1))
-		time.Sleep(saveDelay - 1)
+		saved(2, "at once")
+		time.Sleep(saveDelay / 2)
 		d.Publish(set("c", 1))
+		saved(2, "soon after")
+		d.Publish(set("d", 1))
+		time.Sleep(saveDelay)
+		saved(4, "later")
+		d.Publish(set("e", 1))
 		synctest.Wait()
-		if _, err := os.Stat(path); err == nil {
-			t.Error("saved at once")
-		}
 		r.stop()
-		_, apps, err := openState(t, r.dir, "boot").load()
-		if err != nil || len(apps) != 3 {
-			t.Errorf("%d apps saved, %v; want 3", len(apps), err)
-		}
+		saved(5, "at the end")
 	})
 }
 
