@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/roostd/roost/daemon/internal/api"
 	"github.com/roostd/roost/daemon/internal/app"
 	"github.com/roostd/roost/daemon/internal/endpoint"
 )
@@ -32,6 +33,7 @@ type outcome struct {
 	detached bool
 	stopped  int
 	left     int
+	lingers  []app.Lingering
 	err      error
 }
 
@@ -91,10 +93,10 @@ func (d *daemon) end(ctx context.Context, o order) outcome {
 	if err != nil && ctx.Err() != nil {
 		err = nil // it was not waited for: the keeper kills what is left
 	}
-	if len(lingering) > 0 {
-		d.cfg.log.Warn("processes linger", "apps", strings.Join(lingering, ", "))
+	for _, l := range lingering {
+		d.cfg.log.Error("an instance lingers: its processes were killed, and hang in the kernel", "app", l.App, "instance", l.Instance, "pids", l.PIDs)
 	}
-	return outcome{stopped: stopped, left: len(lingering), err: err}
+	return outcome{stopped: stopped, left: len(lingering), lingers: lingering, err: err}
 }
 
 // endKeeper ends the keeper, which kills what may be left, and returns when its
@@ -108,6 +110,13 @@ func (d *daemon) endKeeper() error {
 	start := kernel.StartTime(info.PID)
 	ctx, cancel := context.WithTimeout(context.Background(), keeperPatience)
 	defer cancel()
+	if list := d.life.outcome.lingers; len(list) > 0 {
+		// It stays with what it cannot kill, takes nothing new, and ends with the last.
+		if err := d.keeper.Shutdown(ctx, false); err != nil {
+			return fmt.Errorf("telling the keeper, pid %d, to end: %w", info.PID, err)
+		}
+		return lingerError(list)
+	}
 	if err := d.keeper.Shutdown(ctx, true); err != nil {
 		return fmt.Errorf("ending the keeper, pid %d: %w", info.PID, err)
 	}
@@ -117,9 +126,18 @@ func (d *daemon) endKeeper() error {
 	return nil
 }
 
+// lingerError names what could not be stopped.
+func lingerError(list []app.Lingering) error {
+	names := make([]string, 0, len(list))
+	for _, l := range list {
+		names = append(names, fmt.Sprintf("%s (instance %s, pids %v)", l.App, l.Instance, l.PIDs))
+	}
+	return fmt.Errorf("not all is stopped: %s: killed, but hanging in the kernel; the keeper waits for them", strings.Join(names, ", "))
+}
+
 // Shutdown has the daemon end and returns once the instances are stopped, or left.
 // Whoever asks may leave meanwhile.
-func (d *daemon) Shutdown(ctx context.Context, detach bool, actor string) (stopped, left int, err error) {
+func (d *daemon) Shutdown(ctx context.Context, detach bool, actor string) (api.Outcome, error) {
 	select {
 	case d.life.asked <- order{detach: detach, why: "asked by " + actor, actor: actor}:
 	default: // it is ending already
@@ -127,9 +145,9 @@ func (d *daemon) Shutdown(ctx context.Context, detach bool, actor string) (stopp
 	select {
 	case <-d.life.ended:
 		o := d.life.outcome
-		return o.stopped, o.left, o.err
+		return api.Outcome{Stopped: o.stopped, Left: o.left, Lingering: o.lingers}, o.err
 	case <-ctx.Done():
-		return 0, 0, context.Cause(ctx)
+		return api.Outcome{}, context.Cause(ctx)
 	}
 }
 

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,7 +21,9 @@ func (p *program) shutdownCommand() *cobra.Command {
 		Use:   "shutdown",
 		Short: "End the daemon, and every app with it",
 		Long: `Shutdown drains and stops every app and ends the daemon, whatever flags it was started
-with. With --detach apps go on under the keeper, and the next daemon finds them.`,
+with. It fails, and names them, where processes are left that not even SIGKILL ends:
+they hang in the kernel. With --detach apps go on under the keeper, and the next daemon
+finds them.`,
 		Args: takes(0, 0), ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	c.Flags().BoolVar(&detach, "detach", false, "leave the apps running")
@@ -41,14 +45,29 @@ func (p *program) shutdown(ctx context.Context, detach bool) error {
 			return err
 		}
 	}
-	return p.print(resp, "", func() error {
+	if err := p.print(resp, "", func() error {
 		if detach {
 			p.say("roostd has ended: %s left running under the keeper", render.Count(int(resp.GetLeft()), "instance"))
 		} else {
 			p.say("roostd has ended: %s stopped", render.Count(int(resp.GetStopped()), "instance"))
 		}
 		return nil
-	})
+	}); err != nil {
+		return err
+	}
+	return lingering(resp.GetLingering())
+}
+
+// lingering is the error of what could not be stopped.
+func lingering(list []*roostv1.Lingering) error {
+	if len(list) == 0 {
+		return nil
+	}
+	names := make([]string, 0, len(list))
+	for _, l := range list {
+		names = append(names, fmt.Sprintf("%s (instance %s, pids %v)", l.GetApp(), l.GetInstance(), l.GetPids()))
+	}
+	return fmt.Errorf("not stopped: %s: killed, but hanging in the kernel; the keeper waits for them", strings.Join(names, ", "))
 }
 
 // untilGone returns when a daemon does not answer at its socket any more: nobody

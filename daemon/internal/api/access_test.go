@@ -194,7 +194,7 @@ func TestShutdown_IsForAdmins(t *testing.T) {
 		t.Errorf("an operator: %v", err)
 	}
 	resp, err := roostv1.NewSystemServiceClient(h.dial(t, root)).Shutdown(t.Context(), &roostv1.ShutdownRequest{Detach: true})
-	if err != nil || resp.Stopped != 3 || resp.Left != 1 || !h.system.detach {
+	if err != nil || len(resp.Lingering) != 1 || resp.Lingering[0].Instance != "i1" || resp.Stopped != 3 || resp.Left != 1 || !h.system.detach {
 		t.Errorf("an admin: %v, %v, detach %v", resp, err, h.system.detach)
 	}
 }

@@ -267,9 +267,9 @@ type fakeSystem struct{ detach bool }
 
 func (*fakeSystem) Info(context.Context) Info { return Info{Version: "v1", PID: 5, Epoch: epoch} }
 
-func (f *fakeSystem) Shutdown(_ context.Context, detach bool, _ string) (int, int, error) {
+func (f *fakeSystem) Shutdown(_ context.Context, detach bool, _ string) (Outcome, error) {
 	f.detach = detach
-	return 3, 1, nil
+	return Outcome{Stopped: 3, Left: 1, Lingering: []app.Lingering{{App: "web", Instance: "i1", PIDs: []int{7}}}}, nil
 }
 
 type noStore struct{}

@@ -35,7 +35,14 @@ type System interface {
 	Info(ctx context.Context) Info
 	// Shutdown stops every app, or with detach none, and has the daemon end after
 	// the answer. Whoever asks may leave.
-	Shutdown(ctx context.Context, detach bool, actor string) (stopped, left int, err error)
+	Shutdown(ctx context.Context, detach bool, actor string) (Outcome, error)
+}
+
+// Outcome is what has become of the instances in a shutdown.
+type Outcome struct {
+	Stopped   int
+	Left      int
+	Lingering []app.Lingering
 }
 
 // SystemService tells about the daemon itself and ends it.
@@ -69,9 +76,17 @@ func (s *SystemService) GetInfo(ctx context.Context, _ *roostv1.GetInfoRequest) 
 
 // Shutdown ends the daemon. It answers when the apps are stopped.
 func (s *SystemService) Shutdown(ctx context.Context, req *roostv1.ShutdownRequest) (*roostv1.ShutdownResponse, error) {
-	stopped, left, err := s.System.Shutdown(ctx, req.GetDetach(), auth.From(ctx).Actor())
+	o, err := s.System.Shutdown(ctx, req.GetDetach(), auth.From(ctx).Actor())
 	if err != nil {
 		return nil, err
 	}
-	return &roostv1.ShutdownResponse{Stopped: int32(stopped), Left: int32(left)}, nil
+	resp := &roostv1.ShutdownResponse{Stopped: int32(o.Stopped), Left: int32(o.Left)}
+	for _, l := range o.Lingering {
+		m := &roostv1.Lingering{App: l.App, Instance: string(l.Instance)}
+		for _, pid := range l.PIDs {
+			m.Pids = append(m.Pids, int32(pid))
+		}
+		resp.Lingering = append(resp.Lingering, m)
+	}
+	return resp, nil
 }

@@ -22,6 +22,14 @@ const (
 	PhaseExited
 )
 
+// Lingering is an instance that could not be ended: processes of it are left that were
+// killed, and hang in the kernel.
+type Lingering struct {
+	App      string
+	Instance InstanceID
+	PIDs     []int
+}
+
 // Exit is how an instance's leader ended.
 type Exit struct {
 	Code    int

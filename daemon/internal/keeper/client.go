@@ -203,7 +203,8 @@ func (c *Client) session(ctx context.Context) error {
 			"start roostd %s again, end it and its apps with `roostctl shutdown`, and then start this one",
 			hello.GetPid(), hello.GetVersion(), hello.GetProtocol(), c.cfg.Version, Protocol, hello.GetVersion())
 	}
-	if hello.GetVersion() != c.cfg.Version && !c.hasSynced() {
+	ending := hello.GetAbilities()[endingAbility] != "" // it was left with what could not be killed
+	if (ending || hello.GetVersion() != c.cfg.Version) && !c.hasSynced() {
 		return c.replaceKeeper(ctx, hello)
 	}
 	c.greeted(hello)

@@ -18,6 +18,10 @@ import (
 	"github.com/roostd/roost/internal/rungroup"
 )
 
+// endingAbility is among the abilities of a keeper that takes no new instances, and
+// waits for the last one's end.
+const endingAbility = "ending"
+
 // Hello tells what keeper this is.
 func (s *server) Hello(_ context.Context, req *keeperv1.HelloRequest) (*keeperv1.HelloResponse, error) {
 	s.retention.limitAll(req.GetLogMaxTotal())
@@ -27,6 +31,9 @@ func (s *server) Hello(_ context.Context, req *keeperv1.HelloRequest) (*keeperv1
 		if a.How == "" {
 			abilities["lacking."+a.Limit] = a.Why
 		}
+	}
+	if _, _, ending := s.census(); ending {
+		abilities[endingAbility] = "1"
 	}
 	return &keeperv1.HelloResponse{
 		Version: s.cfg.Version, Protocol: Protocol, Pid: int32(os.Getpid()), BootId: s.boot, Abilities: abilities,

@@ -68,8 +68,24 @@ func TestStopAll_KillsAndNamesWhatLingers(t *testing.T) {
 		limit, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		n, lingering, err := r.StopAll(limit)
-		if err != nil || n != 1 || !slices.Equal(lingering, []string{"a"}) {
+		if err != nil || n != 1 || len(lingering) != 1 || lingering[0].App != "a" || lingering[0].Instance == "" {
 			t.Fatalf("%d stopped, %v linger, %v", n, lingering, err)
+		}
+	})
+}
+
+// What not even SIGKILL ends does not keep the daemon for ever.
+func TestStopAll_EndsThoughAProcessHangs(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.host.behave(script{stop: -1, linger: time.Hour})
+		r.up(spec("a"))
+		began := time.Now()
+		n, lingering, err := r.StopAll(ctx)
+		if err != nil || n != 0 || len(lingering) != 1 {
+			t.Fatalf("%d stopped, %v linger, %v", n, lingering, err)
+		}
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("that took %v", took)
 		}
 	})
 }

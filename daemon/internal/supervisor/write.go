@@ -130,10 +130,21 @@ func (boot) on(c *controller) {
 }
 
 // shutdown stops every instance, with nothing stored.
-type shutdown struct{ n chan int } // n: how many there are
+type shutdown struct{ told chan toStop }
+
+// toStop is what is to be stopped: how many instances, and what one of them may take
+// to its end at the most.
+type toStop struct {
+	instances int
+	longest   time.Duration
+}
 
 func (e shutdown) on(c *controller) {
-	e.n <- len(c.members)
+	t := toStop{instances: len(c.members)}
+	for _, m := range c.members {
+		t.longest = max(t.longest, *m.launch.Spec.Stop.Drain+*m.launch.Spec.Stop.Timeout)
+	}
+	e.told <- t
 	c.stopping = true
 	c.noDemand()
 	c.supersede("the daemon stops")

@@ -401,8 +401,11 @@ type ShutdownResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Stopped instances.
 	Stopped int32 `protobuf:"varint,1,opt,name=stopped,proto3" json:"stopped,omitempty"`
-	// Left instances, running on.
-	Left          int32 `protobuf:"varint,2,opt,name=left,proto3" json:"left,omitempty"`
+	// Left instances: with detach all that run on, else those that linger.
+	Left int32 `protobuf:"varint,2,opt,name=left,proto3" json:"left,omitempty"`
+	// Lingering instances, which could not be ended, not even by SIGKILL. The
+	// daemon ends all the same; they are the next one's.
+	Lingering     []*Lingering `protobuf:"bytes,3,rep,name=lingering,proto3" json:"lingering,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -451,6 +454,78 @@ func (x *ShutdownResponse) GetLeft() int32 {
 	return 0
 }
 
+func (x *ShutdownResponse) GetLingering() []*Lingering {
+	if x != nil {
+		return x.Lingering
+	}
+	return nil
+}
+
+// Lingering is an instance of which processes are left that were killed: they hang
+// in the kernel, mostly in a disk or network file system that does not answer.
+type Lingering struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// App it is of.
+	App string `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// Instance id.
+	Instance string `protobuf:"bytes,2,opt,name=instance,proto3" json:"instance,omitempty"`
+	// Pids of the processes.
+	Pids          []int32 `protobuf:"varint,3,rep,packed,name=pids,proto3" json:"pids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lingering) Reset() {
+	*x = Lingering{}
+	mi := &file_roost_v1_system_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lingering) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lingering) ProtoMessage() {}
+
+func (x *Lingering) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_v1_system_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lingering.ProtoReflect.Descriptor instead.
+func (*Lingering) Descriptor() ([]byte, []int) {
+	return file_roost_v1_system_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Lingering) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *Lingering) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *Lingering) GetPids() []int32 {
+	if x != nil {
+		return x.Pids
+	}
+	return nil
+}
+
 var File_roost_v1_system_proto protoreflect.FileDescriptor
 
 const file_roost_v1_system_proto_rawDesc = "" +
@@ -484,10 +559,15 @@ const file_roost_v1_system_proto_rawDesc = "" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12\x10\n" +
 	"\x03pid\x18\x04 \x01(\x05R\x03pid\")\n" +
 	"\x0fShutdownRequest\x12\x16\n" +
-	"\x06detach\x18\x01 \x01(\bR\x06detach\"@\n" +
+	"\x06detach\x18\x01 \x01(\bR\x06detach\"s\n" +
 	"\x10ShutdownResponse\x12\x18\n" +
 	"\astopped\x18\x01 \x01(\x05R\astopped\x12\x12\n" +
-	"\x04left\x18\x02 \x01(\x05R\x04left2\x92\x01\n" +
+	"\x04left\x18\x02 \x01(\x05R\x04left\x121\n" +
+	"\tlingering\x18\x03 \x03(\v2\x13.roost.v1.LingeringR\tlingering\"M\n" +
+	"\tLingering\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x1a\n" +
+	"\binstance\x18\x02 \x01(\tR\binstance\x12\x12\n" +
+	"\x04pids\x18\x03 \x03(\x05R\x04pids2\x92\x01\n" +
 	"\rSystemService\x12>\n" +
 	"\aGetInfo\x12\x18.roost.v1.GetInfoRequest\x1a\x19.roost.v1.GetInfoResponse\x12A\n" +
 	"\bShutdown\x12\x19.roost.v1.ShutdownRequest\x1a\x1a.roost.v1.ShutdownResponseB.Z,github.com/roostd/roost/gen/roost/v1;roostv1b\x06proto3"
@@ -504,7 +584,7 @@ func file_roost_v1_system_proto_rawDescGZIP() []byte {
 	return file_roost_v1_system_proto_rawDescData
 }
 
-var file_roost_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_roost_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_roost_v1_system_proto_goTypes = []any{
 	(*GetInfoRequest)(nil),        // 0: roost.v1.GetInfoRequest
 	(*GetInfoResponse)(nil),       // 1: roost.v1.GetInfoResponse
@@ -512,21 +592,23 @@ var file_roost_v1_system_proto_goTypes = []any{
 	(*ProxyInfo)(nil),             // 3: roost.v1.ProxyInfo
 	(*ShutdownRequest)(nil),       // 4: roost.v1.ShutdownRequest
 	(*ShutdownResponse)(nil),      // 5: roost.v1.ShutdownResponse
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*Lingering)(nil),             // 6: roost.v1.Lingering
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 }
 var file_roost_v1_system_proto_depIdxs = []int32{
-	6, // 0: roost.v1.GetInfoResponse.start_time:type_name -> google.protobuf.Timestamp
+	7, // 0: roost.v1.GetInfoResponse.start_time:type_name -> google.protobuf.Timestamp
 	2, // 1: roost.v1.GetInfoResponse.abilities:type_name -> roost.v1.Ability
 	3, // 2: roost.v1.GetInfoResponse.proxies:type_name -> roost.v1.ProxyInfo
-	0, // 3: roost.v1.SystemService.GetInfo:input_type -> roost.v1.GetInfoRequest
-	4, // 4: roost.v1.SystemService.Shutdown:input_type -> roost.v1.ShutdownRequest
-	1, // 5: roost.v1.SystemService.GetInfo:output_type -> roost.v1.GetInfoResponse
-	5, // 6: roost.v1.SystemService.Shutdown:output_type -> roost.v1.ShutdownResponse
-	5, // [5:7] is the sub-list for method output_type
-	3, // [3:5] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	6, // 3: roost.v1.ShutdownResponse.lingering:type_name -> roost.v1.Lingering
+	0, // 4: roost.v1.SystemService.GetInfo:input_type -> roost.v1.GetInfoRequest
+	4, // 5: roost.v1.SystemService.Shutdown:input_type -> roost.v1.ShutdownRequest
+	1, // 6: roost.v1.SystemService.GetInfo:output_type -> roost.v1.GetInfoResponse
+	5, // 7: roost.v1.SystemService.Shutdown:output_type -> roost.v1.ShutdownResponse
+	6, // [6:8] is the sub-list for method output_type
+	4, // [4:6] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_roost_v1_system_proto_init() }
@@ -540,7 +622,7 @@ func file_roost_v1_system_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roost_v1_system_proto_rawDesc), len(file_roost_v1_system_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
