@@ -179,6 +179,47 @@ func TestLogs_FollowGoesOnAcrossARecycle(t *testing.T) {
 	}
 }
 
+// Who follows waits for a daemon that has died, misses and repeats nothing, and is
+// told when the app is removed.
+func TestLogs_FollowGoesOnWhenTheDaemonDies(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.apply(h.spec("web"))
+	h.get("web", "/").wants(t, http.StatusOK)
+	want := h.startedLine("web")
+	logs, events := h.follow("logs", "-f", "web", "--tail", "1"), h.follow("events", "-f", "--tail", "0")
+	h.eventually("the history is shown", func() bool { return logs.output() == want })
+	const gone = "roostctl: the daemon has gone: going on when it is back\n"
+	for i := range 2 {
+		h.daemon.end(syscall.SIGKILL)
+		h.eventually("the loss is told", func() bool { return strings.HasSuffix(logs.output(), gone) && strings.HasSuffix(events.output(), gone) })
+		h.write("web", "stdout", fmt.Appendf(nil, "while it is dead %d\n", i))
+		h.startDaemon()
+		h.eventually("what was written meanwhile is shown", func() bool { return strings.HasSuffix(logs.output(), fmt.Sprintf("dead %d\n", i)) })
+		want += gone + fmt.Sprintf("while it is dead %d\n", i)
+	}
+	h.write("web", "stdout", []byte("last words"))
+	if code, _, stderr := h.ctl("", "rm", "web"); code != 0 {
+		t.Fatal(stderr)
+	}
+	select {
+	case <-logs.done:
+	case <-time.After(patience):
+		t.Fatalf("it goes on: %q", logs.output())
+	}
+	want += "last words" + "roostctl: app web was removed: nothing more will come of it\n"
+	if got := logs.output(); got != want || logs.cmd.ProcessState.ExitCode() != 3 {
+		t.Errorf("it ended with %d, got\n%q\nwant\n%q", logs.cmd.ProcessState.ExitCode(), got, want)
+	}
+	h.eventually("events are followed too", func() bool { return contains(events.output(), "AppDeleted") })
+	if got := events.output(); strings.Count(got, "DaemonStarted") != 2 || strings.Count(got, "app removed") != 1 {
+		t.Errorf("the events are\n%s", got)
+	}
+	if err := events.interrupt(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLogs_TheTokenIsNeverShown(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)

@@ -2,13 +2,11 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
 	roostv1 "github.com/roostd/roost/gen/roost/v1"
 
@@ -23,13 +21,23 @@ func (p *program) eventsCommand() *cobra.Command {
 		Short: "Print what happened: starts, exits, failures, changes and who made them",
 		Args:  takes(0, 1), ValidArgsFunction: p.appNames,
 	}
-	o.flags(c, "events")
+	var severity string
+	o.flags(c, "events", "message")
+	c.Flags().StringVar(&severity, "severity", "", "only info, warning or error, and what is worse")
+	p.complete(c, "instance", p.instanceIDs)
+	p.complete(c, "severity", fixed("info", "warning", "error"))
 	c.RunE = p.run(func(ctx context.Context, args []string) error {
-		since, err := sinceTime(o.since, time.Now())
+		since, until, err := o.times()
 		if err != nil {
 			return err
 		}
-		req := &roostv1.ReadEventsRequest{App: strings.Join(args, ""), Since: since, Cursor: o.cursor, Follow: o.follow}
+		req := &roostv1.ReadEventsRequest{
+			App: strings.Join(args, ""), Instance: o.instance, Since: since, Until: until, Grep: o.grep,
+			Cursor: o.cursor, Follow: o.follow, Lossless: o.lossless,
+		}
+		if req.Severity, err = severityOf(severity); err != nil {
+			return err
+		}
 		if req.Tail, err = o.tailOf(c); err != nil {
 			return err
 		}
@@ -39,32 +47,54 @@ func (p *program) eventsCommand() *cobra.Command {
 }
 
 func (p *program) readEvents(ctx context.Context, req *roostv1.ReadEventsRequest) error {
-	stream, err := p.events().ReadEvents(ctx, req)
-	if err != nil {
-		return err
-	}
+	req = proto.CloneOf(req)
 	some := false
-	for {
-		resp, err := stream.Recv()
-		switch {
-		case errors.Is(err, io.EOF):
-			if !some {
-				p.note("no events")
-			}
-			return nil
-		case err != nil:
-			return p.streamEnd(ctx, req.GetFollow(), err)
-		}
-		if d := resp.GetDropped(); d != nil {
-			p.note("roostctl: %d events are missing here: this reader was too slow", d.GetEvents())
-		}
-		if e := resp.GetEvent(); e != nil {
-			some = true
-			if err := p.event(e); err != nil {
+	err := p.goOn(ctx, req.GetFollow(), func() (func() error, error) {
+		stream, err := p.events().ReadEvents(ctx, req)
+		return func() error {
+			resp, err := stream.Recv()
+			if err != nil {
 				return err
 			}
+			if d := resp.GetDropped(); d != nil {
+				p.note("roostctl: %s", missingEvents(d))
+			}
+			if e := resp.GetEvent(); e != nil {
+				some = true
+				if err := p.event(e); err != nil {
+					return err
+				}
+			}
+			if c := resp.GetCursor(); c != "" {
+				req.Cursor, req.Tail = c, nil
+			}
+			return nil
+		}, err
+	})
+	if err == nil && !some && !req.GetFollow() {
+		p.note("no events")
+	}
+	return err
+}
+
+// missingEvents says what a reader of events has missed.
+func missingEvents(d *roostv1.EventsDropped) string {
+	if d.GetEvents() == 0 {
+		return "events are missing here: they were deleted before they were read"
+	}
+	return fmt.Sprintf("%d events are missing here: they were deleted before they were read", d.GetEvents())
+}
+
+func severityOf(s string) (roostv1.EventSeverity, error) {
+	for n := range roostv1.EventSeverity_name {
+		if v := roostv1.EventSeverity(n); v != 0 && manifest.EnumText(v) == s {
+			return v, nil
 		}
 	}
+	if s != "" {
+		return 0, usage("--severity %q is none of info, warning and error", s)
+	}
+	return 0, nil
 }
 
 func (p *program) event(e *roostv1.Event) error {

@@ -8,7 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	roostv1 "github.com/roostd/roost/gen/roost/v1"
@@ -99,7 +101,8 @@ func (f *fakeDaemon) ReadLogs(req *roostv1.ReadLogsRequest, s roostv1.LogService
 	var list []*roostv1.LogEntry
 	for _, e := range all {
 		if (req.GetInstance() == "" || e.GetInstance() == req.GetInstance()) && (req.GetStream() == 0 || e.GetStream() == req.GetStream()) &&
-			(req.GetSince() == nil || !e.GetTime().AsTime().Before(req.GetSince().AsTime())) && e.GetCursor() > req.GetCursor() {
+			(req.GetSince() == nil || !e.GetTime().AsTime().Before(req.GetSince().AsTime())) && e.GetCursor() > req.GetCursor() &&
+			(req.GetUntil() == nil || e.GetTime().AsTime().Before(req.GetUntil().AsTime())) && strings.Contains(string(e.GetData()), req.GetGrep()) {
 			list = append(list, e)
 		}
 	}
@@ -107,12 +110,18 @@ func (f *fakeDaemon) ReadLogs(req *roostv1.ReadLogsRequest, s roostv1.LogService
 		list = list[max(0, len(list)-int(req.GetTail())):]
 	}
 	if len(list) > 0 {
-		if err := s.Send(&roostv1.ReadLogsResponse{Message: &roostv1.ReadLogsResponse_Batch{Batch: &roostv1.LogBatch{Entries: list}}}); err != nil {
+		m := &roostv1.ReadLogsResponse_Batch{Batch: &roostv1.LogBatch{Entries: list}}
+		if err := s.Send(&roostv1.ReadLogsResponse{Message: m, Cursor: list[len(list)-1].GetCursor()}); err != nil {
 			return err
 		}
 	}
-	if !req.GetFollow() {
-		return nil
+	if req.GetLossless() {
+		st, _ := status.New(codes.ResourceExhausted, "go on from the cursor").WithDetails(
+			&errdetails.ErrorInfo{Reason: "READER_TOO_SLOW", Domain: "roost", Metadata: map[string]string{"cursor": "c0"}})
+		return st.Err()
+	}
+	if err := f.cut(); err != nil || !req.GetFollow() {
+		return err
 	}
 	if err := s.Send(&roostv1.ReadLogsResponse{Message: &roostv1.ReadLogsResponse_Dropped{Dropped: &roostv1.LogDropped{Lines: 5, Bytes: 50}}}); err != nil {
 		return err
@@ -125,6 +134,10 @@ func (f *fakeDaemon) ReadEvents(req *roostv1.ReadEventsRequest, s roostv1.EventS
 	f.mu.Lock()
 	list := slices.Clone(f.events)
 	f.mu.Unlock()
+	list = slices.DeleteFunc(list, func(e *roostv1.Event) bool {
+		return e.GetCursor() <= req.GetCursor() || e.GetSeverity() < req.GetSeverity() || !strings.Contains(e.GetMessage(), req.GetGrep()) ||
+			req.GetInstance() != "" && e.GetInstance() != req.GetInstance()
+	})
 	if req.Tail != nil {
 		list = list[max(0, len(list)-int(req.GetTail())):]
 	}
@@ -132,14 +145,28 @@ func (f *fakeDaemon) ReadEvents(req *roostv1.ReadEventsRequest, s roostv1.EventS
 		if req.GetApp() != "" && e.GetApp() != req.GetApp() {
 			continue
 		}
-		if err := s.Send(&roostv1.ReadEventsResponse{Message: &roostv1.ReadEventsResponse_Event{Event: e}}); err != nil {
+		if err := s.Send(&roostv1.ReadEventsResponse{Message: &roostv1.ReadEventsResponse_Event{Event: e}, Cursor: e.GetCursor()}); err != nil {
 			return err
 		}
+	}
+	if err := f.cut(); err != nil {
+		return err
 	}
 	if req.GetFollow() {
 		<-s.Context().Done()
 	}
 	return nil
+}
+
+// cut ends a stream as a daemon's death does, as often as it was told to.
+func (f *fakeDaemon) cut() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.breaks == 0 {
+		return nil
+	}
+	f.breaks--
+	return status.Error(codes.Unavailable, "error reading from server: EOF")
 }
 
 func (f *fakeDaemon) GetInfo(context.Context, *roostv1.GetInfoRequest) (*roostv1.GetInfoResponse, error) {

@@ -37,6 +37,7 @@ type fakeDaemon struct {
 	events   []*roostv1.Event
 	cuts     map[string]bool // rollouts whose next watch is cut
 	denied   bool
+	breaks   int    // so many streams are cut off behind what there is
 	crashed  string // the app that has an instance that crashed long ago
 	// comesBack has a shutdown followed by a start that nobody sees between them.
 	comesBack bool

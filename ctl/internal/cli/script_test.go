@@ -174,6 +174,12 @@ func fakeCommand(ts *testscript.TestScript, _ bool, args []string) {
 		text, err := strconv.Unquote(`"` + args[4] + `"`)
 		ts.Check(err)
 		f.wrote(args[1], args[2], args[3], text)
+	case "cut": // TIMES
+		n, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		f.mu.Lock()
+		f.breaks = n
+		f.mu.Unlock()
 	case "crashed": // APP
 		f.mu.Lock()
 		f.crashed = args[1]

@@ -94,12 +94,12 @@ func TestSinceTime(t *testing.T) {
 		"10m": now.Add(-10 * time.Minute), "2026-01-01T00:00:00Z": now.Add(-27*time.Hour - 4*time.Minute - 5*time.Second),
 		"2026-01-02": now.Add(-3*time.Hour - 4*time.Minute - 5*time.Second), "2026-01-02 03:04:00": now.Add(-5 * time.Second),
 	} {
-		if got, err := sinceTime(text, now); err != nil || !got.AsTime().Equal(want) {
+		if got, err := timeFlag("since", text, now); err != nil || !got.AsTime().Equal(want) {
 			t.Errorf("%q: %v, %v, want %v", text, got.AsTime(), err, want)
 		}
 	}
 	for _, text := range []string{"-1h", "yesterday", "2026-13-01"} {
-		if got, err := sinceTime(text, now); err == nil {
+		if got, err := timeFlag("since", text, now); err == nil {
 			t.Errorf("%q: %v, want an error", text, got)
 		}
 	}

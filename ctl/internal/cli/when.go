@@ -6,8 +6,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// sinceTime reads --since: so long ago, a time with its zone, or a local one.
-func sinceTime(s string, now time.Time) (*timestamppb.Timestamp, error) {
+// timeFlag reads --since and such: so long ago, a time with its zone, or a local one.
+func timeFlag(flag, s string, now time.Time) (*timestamppb.Timestamp, error) {
 	if s == "" {
 		return nil, nil
 	}
@@ -22,5 +22,5 @@ func sinceTime(s string, now time.Time) (*timestamppb.Timestamp, error) {
 			return timestamppb.New(t), nil
 		}
 	}
-	return nil, usage("--since %q is neither a duration such as 10m nor a time such as %s", s, now.Format(time.RFC3339))
+	return nil, usage("--%s %q is neither a duration such as 10m nor a time such as %s", flag, s, now.Format(time.RFC3339))
 }
