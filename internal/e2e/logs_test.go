@@ -187,8 +187,8 @@ func TestLogs_FollowGoesOnWhenTheDaemonDies(t *testing.T) {
 	h.apply(h.spec("web"))
 	h.get("web", "/").wants(t, http.StatusOK)
 	want := h.startedLine("web")
-	logs, events := h.follow("logs", "-f", "web", "--tail", "1"), h.follow("events", "-f", "--tail", "0")
-	h.eventually("the history is shown", func() bool { return logs.output() == want })
+	logs, events := h.follow("logs", "-f", "web", "--tail", "1"), h.follow("events", "-f", "--tail", "1")
+	h.eventually("the history is shown", func() bool { return logs.output() == want && events.output() != "" })
 	const gone = "roostctl: the daemon has gone: going on when it is back\n"
 	for i := range 2 {
 		h.daemon.end(syscall.SIGKILL)

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +27,7 @@ var warmed atomic.Bool
 func trouble(mux *http.ServeMux) {
 	mux.HandleFunc("/hang", func(http.ResponseWriter, *http.Request) { hanging.Store(true) })
 	mux.HandleFunc("/eat", eat)
+	mux.HandleFunc("/flood", flood)
 	mux.HandleFunc("/warm", warm)
 	mux.HandleFunc("/warmed", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Instance", os.Getenv("ROOST_INSTANCE"))
@@ -46,6 +49,26 @@ func eat(w http.ResponseWriter, r *http.Request) {
 	larder.Lock()
 	larder.data = append(larder.data, data)
 	larder.Unlock()
+}
+
+// flood writes so many MiB of lines of 64 bytes, at most 100 MB a second, and answers
+// how long that took.
+func flood(w http.ResponseWriter, r *http.Request) {
+	mib, err := strconv.Atoi(r.URL.Query().Get("mib"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	block := bytes.Repeat([]byte(strings.Repeat("x", 63)+"\n"), 64<<10/64)
+	began := time.Now()
+	for n := range mib << 20 / len(block) {
+		time.Sleep(time.Until(began.Add(time.Duration(n*len(block)) * time.Second / 100e6)))
+		if _, err := os.Stdout.Write(block); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+	}
+	fmt.Fprint(w, time.Since(began))
 }
 
 // warm takes a moment, and answers with the status that it is asked for.
