@@ -104,6 +104,30 @@ func TestOffline_FileTakesARunningAppOutAndBack(t *testing.T) {
 	}
 }
 
+func TestOffline_PageThatIsBeingCopied(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	s := h.site("web")
+	s.online()
+	f, err := os.Create(filepath.Join(s.dir, "app_offline.htm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if _, err := f.WriteString("<p>so"); err != nil {
+		t.Fatal(err)
+	}
+	h.eventually("it counts at once", func() bool { return h.get("web", "/").header.Get("Roost-Error") == "offline" })
+	if r := h.get("web", "/"); r.body == "" || r.body == "<p>so" {
+		t.Errorf("half a page was shown: %q", r.body)
+	}
+	if _, err := f.WriteString("on</p>"); err != nil {
+		t.Fatal(err)
+	}
+	_ = f.Close()
+	s.offline("<p>soon</p>")
+}
+
 func TestOffline_FileBeforeTheFirstStartAndInAnyCase(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)

@@ -141,6 +141,54 @@ func TestWatcher_PageComesChangesAndGoes(t *testing.T) {
 	r.online()
 }
 
+// A page counts as soon as its file is there, but no half of one is shown.
+func TestWatcher_APageThatIsBeingWritten(t *testing.T) {
+	r := newRig(t)
+	r.watch()
+	half := func() *os.File {
+		f, err := os.Create(filepath.Join(r.dir, "app_offline.htm"))
+		r.must(err)
+		_, err = f.WriteString("<h1>Back ")
+		r.must(err)
+		return f
+	}
+	finish := func(f *os.File, rest string) {
+		_, err := f.WriteString(rest)
+		r.must(err)
+		r.must(f.Close())
+	}
+	f := half()
+	if unleased(t, f.Name()) {
+		t.Skip("this file system does not tell who writes")
+	}
+	r.next()
+	if p := r.last.Page; p == nil || !p.BuiltIn {
+		t.Errorf("page %+v while it is written, want the proxy's own", p)
+	}
+	finish(f, "soon")
+	r.offline("<h1>Back soon")
+
+	f = half() // over the old one, which counts until then
+	r.must(os.Chmod(f.Name(), 0o600))
+	r.write("app_offline.htm.txt", "x")
+	finish(f, "late")
+	r.next()
+	if p := r.last.Page; p == nil || string(p.Page) != "<h1>Back late" {
+		t.Errorf("page %+v right after the old one", p)
+	}
+}
+
+// unleased reports whether a lease is given though there is a writer, or to nobody.
+func unleased(t *testing.T, path string) bool {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	return !isWritten(f)
+}
+
 func TestWatcher_WhatIsThereIsToldFirst(t *testing.T) {
 	r := newRig(t)
 	r.write("app_offline.htm", "early")

@@ -51,6 +51,8 @@ type watched struct {
 	held    bool                // the kernel knows what follows from dirs
 	polls   bool
 	quietAt time.Time // when changed files count as settled
+	// unfinished says that the page is being written.
+	unfinished bool
 }
 
 // begin has the folder looked at from now on, until end, or the end of ctx.
@@ -163,7 +165,7 @@ const forever = time.Duration(1<<63 - 1)
 // next is how long to wait for an event before looking unasked.
 func (w *watched) next(now time.Time) time.Duration {
 	wait := forever
-	if w.polls {
+	if w.polls || w.unfinished { // who writes by another name is not told of
 		wait = pollEvery
 	}
 	if w.state.Changing != "" {
@@ -181,9 +183,13 @@ func (w *watched) look(now time.Time) {
 	w.settle(now)
 	w.state.Newest, w.state.NewestTime = found.newest()
 	page, err := w.page(w.Dir)
-	if !errors.Is(err, fs.ErrNotExist) {
+	w.unfinished = errors.Is(err, errUnfinished)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		// A folder that is away, as while it is replaced, changes nothing: nothing
 		// could run in it either.
+	case w.unfinished && w.state.Page != nil: // the page that it was stays until then
+	default:
 		w.state.Page = page
 	}
 }
