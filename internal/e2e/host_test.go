@@ -96,12 +96,18 @@ func (h *host) awaitProxy() {
 
 func (h *host) startDaemon(args ...string) {
 	h.Helper()
+	h.launchDaemon(args...)
+	h.daemon.address("unix")
+}
+
+// launchDaemon does not wait until the daemon listens: it may not come to that.
+func (h *host) launchDaemon(args ...string) {
+	h.Helper()
 	h.daemon = startBy(h, h.by, "roostd", append([]string{
 		"--socket", h.socket, "--state-dir", filepath.Join(h.dir, "state"),
 		"--port-range", fmt.Sprintf("%d-%d", h.firstPort, h.firstPort+99),
 	}, args...)...)
 	h.endFirst(h.daemon)
-	h.daemon.address("unix")
 }
 
 // endFirst ends a program as an operator would, before what start does to one

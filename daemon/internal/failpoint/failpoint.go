@@ -36,9 +36,3 @@ const (
 	Copied  Point = "copied"  // the copy of the state is written, and not in place
 	Restore Point = "restore" // the damaged state is out of its place, and the copy not in it
 )
-
-// Points is all of them.
-var Points = []Point{
-	Save, Commit, Saved, Told, Launch, Launched, Ready, Published, Noted, Stopping, Drain, Signal, Bury, Gone, Account,
-	Forget, Finish, Recovered, Reconciled, Copied, Restore,
-}

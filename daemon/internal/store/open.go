@@ -161,21 +161,20 @@ func read(path string) (content, error) {
 	if err != nil {
 		return nil, &damage{err}
 	}
+	meta := all[string(bucketMeta)]
+	v := toNumber(meta[string(keySchema)])
+	if v > schema { // whatever else it is: what is in it is not ours to judge
+		return nil, &NewerError{path, v}
+	}
 	for _, name := range buckets {
 		if all[string(name)] == nil {
 			return nil, damaged("it has no bucket %q", name)
 		}
 	}
-	meta := all[string(bucketMeta)]
-	v := toNumber(meta[string(keySchema)])
 	switch sum, summed := meta[string(keySum)]; {
-	case v > schema && summed && toNumber(sum) != sumOf(all):
-		return nil, damaged("its sum is wrong")
-	case v > schema:
-		return nil, &NewerError{path, v}
 	case v == 0:
 		return nil, damaged("its schema is 0")
-	case v == 1 && summed, v > 1 && (!summed || toNumber(sum) != sumOf(all)):
+	case summed != (v > 1), summed && toNumber(sum) != sumOf(all):
 		return nil, damaged("its sum is wrong")
 	}
 	return all, errors.Join(decode[app.Stored](all, bucketApps), decode[app.Proxy](all, bucketProxies))
