@@ -71,6 +71,7 @@ check-format:
 
 check-vet:
 	@$(GO) vet ./...
+	@$(GO) vet -tags failpoints ./daemon/internal/failpoint
 
 check-fix:
 	@$(GO) fix -diff ./...

@@ -157,7 +157,7 @@ func TestFault_DesiredStateOutlivesTheMachine(t *testing.T) {
 	for _, name := range []string{"stopped", "offline", "boots"} {
 		running(s, name)
 	}
-	s.must(s.put(s.versioned("asked", "1"))) // by requests
+	s.apply(s.versioned("asked", "1")) // it runs because of requests
 	s.get("asked", "/").wants(f, http.StatusOK)
 	s.must(stopApp(s, "stopped"))
 	s.must(offline(true)(s, "offline"))

@@ -340,7 +340,7 @@ func (s *steps) boots(app, version string, args ...string) *roostv1.AppSpec {
 	return spec
 }
 
-// put applies a spec, together with one of the same fate.
+// put applies a spec, and waits for nothing.
 func (s *steps) put(spec *roostv1.AppSpec) error {
 	_, err := s.apps.ApplyApps(s.ctx(), &roostv1.ApplyAppsRequest{Specs: []*roostv1.AppSpec{spec}})
 	return err
