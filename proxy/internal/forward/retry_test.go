@@ -173,6 +173,7 @@ func TestRetry_InstanceDiesUnderLoad(t *testing.T) {
 				if i == before {
 					warm.Done()
 				}
+				c.SetDeadline(time.Now().Add(patience)) // of each request, however slow the machine
 				io.WriteString(c.Conn, get("/"))
 				resp, err := http.ReadResponse(c.r, nil)
 				if err != nil || resp.StatusCode != http.StatusOK {
