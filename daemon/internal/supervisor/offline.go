@@ -107,6 +107,14 @@ func (c *controller) runsByHand() bool {
 	return c.demand != demandNone && c.serving().Spec.Start.When == app.StartManual
 }
 
+// stayOffline has an app that the daemon found offline be so without a rollout, where
+// nothing is left of it.
+func (c *controller) stayOffline() {
+	if c.page() != nil && len(c.members) == 0 {
+		c.offline, c.resumes = true, c.stored.Resumes
+	}
+}
+
 // comeBack puts the app in service again. As before that a request starts it, but
 // for what starts unasked or was started by hand.
 func (c *controller) comeBack() {

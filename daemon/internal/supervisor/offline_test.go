@@ -143,9 +143,13 @@ func TestOffline_ByCommandIsDurable(t *testing.T) {
 		}
 		r.ends(id, app.RolloutComplete)
 		r.wantAlive(0)
+		rollouts := r.recorder.count(app.EventRolloutStarted)
 		r.reboot()
 		r.shows("web", "ours")
 		r.wantState("web", app.StateOffline)
+		if n := r.recorder.count(app.EventRolloutStarted) - rollouts; n != 0 {
+			t.Errorf("the daemon's restart is %d rollouts of an app that was offline before", n)
+		}
 		// Another page for the same, and the folder's has to wait.
 		_, id = r.setOffline("web", html("other"))
 		r.ends(id, app.RolloutComplete)

@@ -81,6 +81,7 @@ func (s *Supervisor) reconcile(ctx context.Context) error {
 		e.ctl = newController(ctx, s.shared, e.versioned)
 		e.ctl.removed = e.removed
 		e.ctl.takeOver(byApp[name])
+		e.ctl.stayOffline()
 		if e.ctl.roll != nil {
 			e.rollout = e.ctl.roll.id
 		}
