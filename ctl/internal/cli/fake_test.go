@@ -192,7 +192,7 @@ func (f *fakeDaemon) begin(a *roostv1.App) string {
 	switch a.GetSpec().GetCommand()[0] {
 	case "fail":
 		r.Phase, r.Message, r.Output = roostv1.RolloutPhase_ROLLOUT_PHASE_FAILED, a.GetName()+" did not start: it exited with code 7 before it was ready", "cannot open config.json\x1b[2J\nbye\n"
-		if a.ServingGeneration = max(a.GetDesiredGeneration()-1, 1); a.GetServingGeneration() == a.GetDesiredGeneration() {
+		if a.ServingGeneration = max(a.GetDesiredGeneration()-1, 1); a.GetServingGeneration() == a.GetDesiredGeneration() || slices.Contains(a.GetSpec().GetCommand(), "cold") {
 			a.State, a.Ready = roostv1.AppState_APP_STATE_FAILED, 0
 		}
 		r.EndTime = r.GetStartTime()
@@ -278,6 +278,9 @@ func (f *fakeDaemon) RecycleApp(_ context.Context, req *roostv1.RecycleAppReques
 		return nil, fakeError(codes.FailedPrecondition, "APP_STOPPED", "%s is stopped: start it first", req.GetName())
 	}
 	a, id, err := f.write(req.GetName(), func(*roostv1.App) {})
+	if a.GetSpec().GetCommand()[0] == "idle" {
+		id = "" // nothing runs
+	}
 	return &roostv1.RecycleAppResponse{App: a, RolloutId: id}, err
 }
 

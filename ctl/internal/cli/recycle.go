@@ -30,7 +30,11 @@ func (p *program) recycle(ctx context.Context, args []string) error {
 	return p.finish(ctx, args[0], resp, func() {
 		switch {
 		case resp.GetRolloutId() == "":
-			p.say("%s has no instances: nothing to recycle", args[0])
+			starts := "the next request starts it, or roostctl start " + args[0]
+			if resp.GetApp().GetSpec().GetStart().GetWhen() == roostv1.StartWhen_START_WHEN_MANUAL {
+				starts = "roostctl start " + args[0]
+			}
+			p.say("%s has no instances to replace, and what it failed before is forgiven: %s", args[0], starts)
 		case p.flags.noWait:
 			p.say("%s is being recycled", args[0])
 		default:

@@ -158,14 +158,14 @@ func (p *program) isGone(ctx context.Context, app string) bool {
 	return status.Code(err) == codes.NotFound
 }
 
-// servingAfter is the generation that an app was left with by a rollout that
-// failed, 0 where it is the rollout's own or cannot be told.
+// servingAfter is the generation that serves on after a rollout that failed, 0 where
+// none does, as after a first deployment, or that cannot be told.
 func (p *program) servingAfter(ctx context.Context, r *roostv1.Rollout) int64 {
 	if r.GetPhase() != roostv1.RolloutPhase_ROLLOUT_PHASE_FAILED {
 		return 0
 	}
 	resp, err := p.apps().GetApp(ctx, &roostv1.GetAppRequest{Name: r.GetApp()})
-	if err != nil || resp.GetApp().GetServingGeneration() == r.GetGeneration() {
+	if err != nil || resp.GetApp().GetServingGeneration() == r.GetGeneration() || resp.GetApp().GetReady() == 0 {
 		return 0
 	}
 	return resp.GetApp().GetServingGeneration()

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -160,6 +161,9 @@ func TestVerify_StartsOneAndRollsBack(t *testing.T) {
 		a := r.app("web")
 		if a.Serving != 1 || a.Desired != 2 || a.Failed == nil {
 			t.Fatalf("app %+v", a.Stored)
+		}
+		if e := r.recorder.last(app.EventRolloutFailed); strings.Contains(e.Message, "keeps serving") {
+			t.Errorf("nothing serves, and the event is %q", e.Message)
 		}
 		r.pass(2 * time.Second)
 		set, f := r.activate("web")

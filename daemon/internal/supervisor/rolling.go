@@ -188,7 +188,11 @@ func (e committed) on(c *controller) {
 		c.forfeited, c.withheld = 0, 0 // of the generation before
 		return
 	}
-	c.recordRollout(app.EventRolloutFailed, app.Error, e.failed.Message+"; generation "+number(c.stored.Serving)+" keeps serving")
+	message := e.failed.Message
+	if c.serves() {
+		message += "; generation " + number(c.stored.Serving) + " keeps serving"
+	}
+	c.recordRollout(app.EventRolloutFailed, app.Error, message)
 	c.endRollout(app.RolloutFailed, e.failed.Message, e.failed.Output)
 	if r.bare {
 		c.noDemand()
