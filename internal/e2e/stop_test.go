@@ -7,30 +7,11 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
-	"time"
-
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	roostv1 "github.com/roostd/roost/gen/roost/v1"
 )
 
 func itoa(n int32) string { return strconv.Itoa(int(n)) }
-
-func TestStop_LeavesNoProcessOfATree(t *testing.T) {
-	t.Parallel()
-	h := newHost(t)
-	spec := h.spec("web", "-tree", "3", "-ignore-term")
-	spec.Stop = &roostv1.Stop{Timeout: durationpb.New(500 * time.Millisecond)}
-	h.apply(spec)
-	h.get("web", "/").wants(t, http.StatusOK)
-	if n := len(h.inFolder("web")); n < 4 {
-		t.Fatalf("%d processes, want the app and its three children", n)
-	}
-	h.stop("web")
-	if left := h.inFolder("web"); len(left) > 0 {
-		t.Fatalf("when stop returned, these were left: %v", left)
-	}
-}
 
 func TestStop_CrashedLeaderTakesItsTreeAlong(t *testing.T) {
 	t.Parallel()

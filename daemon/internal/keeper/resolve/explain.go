@@ -23,6 +23,8 @@ func ExplainExec(path string, errno syscall.Errno, id Identity) string {
 		return fmt.Sprintf("command %s: user %s may not execute it: check its permissions, those of the folders above it and of its interpreter, and noexec mounts", path, id.Name)
 	case errors.Is(errno, syscall.E2BIG):
 		return fmt.Sprintf("command %s: its arguments and environment are larger than the kernel allows", path)
+	case errors.Is(errno, syscall.EAGAIN):
+		return fmt.Sprintf("command %s: user %s has as many processes as it may have: raise the limit (ulimit -u) of roostd, or end some", path, id.Name)
 	case errors.Is(errno, syscall.ETXTBSY):
 		return fmt.Sprintf("command %s is being written to: wait until it is copied", path)
 	}
