@@ -17,9 +17,10 @@ const (
 	// settle is how long after a change the copy is made, so that many changes are
 	// one copy. It is also what a damaged file may cost.
 	settle = time.Second
-	// share is how many times as long as a copy took it is waited before the next: a
-	// large state that changes without end must not keep the disk busy.
-	share = 50
+	// share is how many times as long as a copy took it is waited before the next, up
+	// to longest: a large state that changes without end must not keep the disk busy.
+	share   = 20
+	longest = 10 * time.Second
 	// skip is by how much a restored file's counters are moved on: the numbers that
 	// were given after its copy was made are not given again.
 	skip = 100
@@ -67,7 +68,7 @@ func (s *Store) Run(ctx context.Context, log hclog.Logger) error {
 		if err != nil {
 			s.touch()
 		}
-		timer.Reset(max(settle, share*time.Since(began)))
+		timer.Reset(max(settle, min(share*time.Since(began), longest)))
 		if err != nil && !failing {
 			log.Error("the copy of the state cannot be written, the last one stays", "path", copyOf(s.path), "error", err)
 		}
@@ -76,8 +77,13 @@ func (s *Store) Run(ctx context.Context, log hclog.Logger) error {
 }
 
 // copy makes the file's copy, and puts it into place once it is known to be good.
-func (s *Store) copy() error {
+func (s *Store) copy() (err error) {
 	temp := copyOf(s.path) + ".new"
+	defer func() {
+		if err != nil {
+			_ = os.Remove(temp) // the disk may be full
+		}
+	}()
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
