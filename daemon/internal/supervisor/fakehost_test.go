@@ -24,6 +24,7 @@ type script struct {
 	nowhere    bool          // it listens nowhere
 	probe      time.Duration // of a check
 	sick       error         // of each check
+	flaps      bool          // each second check fails
 	warmup     int           // the status of its answer, after three seconds; 0: none
 	shutdown   func(ctx context.Context, p *fakeProcess) (int, error)
 	conditions map[string]string
@@ -242,6 +243,9 @@ func (f fakeProber) Check(ctx context.Context, p Process, l app.Launch, _ string
 	fp.mu.Lock()
 	defer fp.mu.Unlock()
 	if closed(fp.exited) {
+		return errors.New("connection refused")
+	}
+	if fp.checked++; fp.script.flaps && fp.checked%2 == 1 {
 		return errors.New("connection refused")
 	}
 	return fp.sick

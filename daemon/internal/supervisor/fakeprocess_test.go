@@ -24,6 +24,7 @@ type fakeProcess struct {
 	info      app.ProcessInfo
 	exit      app.Exit
 	sick      error // of a check
+	checked   int
 	signals   []syscall.Signal
 	killed    bool
 	forgotten bool

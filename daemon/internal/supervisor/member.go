@@ -28,9 +28,16 @@ type member struct {
 	second       bool          // it was started because another's start failed, see another
 	health       checkup
 	failing      failing
-	due          string // why it is to be replaced; "": it is not
-	unannounced  bool   // that it is ready: those who wait for it learn it first
+	due          string    // why it is to be replaced; "": it is not
+	told         readiness // what events have told last
+	why          string    // it became unready
 	shown        app.Instance
+}
+
+// readiness is what events have told of whether an instance is ready.
+type readiness struct {
+	ready   bool
+	unready time.Time // when they told last that it was not; zero: never
 }
 
 func (m *member) live() bool { return m.Phase < app.PhaseDraining }

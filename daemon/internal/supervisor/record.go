@@ -22,19 +22,29 @@ func (c *controller) recordInstance(m *member, id app.EventID, s app.Severity, m
 	})
 }
 
-// recordReady appends the events of instances that have become ready.
-func (c *controller) recordReady() {
+// recordReadiness appends the events of instances that have become ready, or are so no
+// longer, once those who wait have learnt it. One that changes from moment to moment
+// would fill the event log with nothing else: that it is unready is told every
+// failureEvery at the most. It returns when to look again.
+func (c *controller) recordReadiness(now time.Time) (again time.Time) {
 	for _, m := range c.members {
-		if !m.unannounced {
-			continue
+		next := m.told.unready.Add(failureEvery)
+		switch {
+		case m.Phase == app.PhaseReady && !m.told.ready:
+			m.told.ready = true
+			message := "instance is ready again"
+			if m.ReadyTime.Equal(m.readySince) {
+				message = fmt.Sprintf("instance is ready after %v", m.ReadyTime.Sub(m.StartTime).Round(100*time.Microsecond))
+			}
+			c.recordInstance(m, app.EventInstanceReady, app.Info, message)
+		case m.Phase == app.PhaseUnready && m.told.ready && !m.told.unready.IsZero() && now.Before(next):
+			again = earliest(again, next)
+		case m.Phase == app.PhaseUnready && m.told.ready:
+			m.told = readiness{unready: now}
+			c.recordInstance(m, app.EventInstanceUnready, app.Warning, "instance is not ready any more: "+m.why)
 		}
-		m.unannounced = false
-		message := "instance is ready again"
-		if m.ReadyTime.Equal(m.readySince) {
-			message = fmt.Sprintf("instance is ready after %v", m.ReadyTime.Sub(m.StartTime).Round(100*time.Microsecond))
-		}
-		c.recordInstance(m, app.EventInstanceReady, app.Info, message)
 	}
+	return again
 }
 
 func (m *member) attributes() map[string]string {

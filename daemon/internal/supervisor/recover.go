@@ -228,7 +228,7 @@ func (c *controller) takeOverMember(f *found) {
 	case !f.ready.IsZero():
 		m.Phase, m.Address = app.PhaseUnready, f.address
 		if f.passed {
-			m.Phase, m.readySince = app.PhaseReady, onOurClock(f.ready, time.Now())
+			m.Phase, m.readySince, m.told.ready = app.PhaseReady, onOurClock(f.ready, time.Now()), true
 		}
 		if closed(f.Exited()) {
 			m.readySince = onOurClock(f.ready, time.Now()) // until it ended

@@ -117,7 +117,6 @@ func (e becameReady) on(c *controller) {
 	}
 	c.established, c.withheld = true, 0
 	c.fault, c.retryAt = nil, time.Time{}
-	m.unannounced = true
 }
 
 func (e becameUnready) on(c *controller) {
@@ -127,8 +126,7 @@ func (e becameUnready) on(c *controller) {
 		return
 	}
 	m.wasReady = m.readyFor(time.Now())
-	m.Phase, m.readySince = app.PhaseUnready, time.Time{}
-	c.recordInstance(m, app.EventInstanceUnready, app.Warning, fmt.Sprintf("instance is not ready any more: %v", e.err))
+	m.Phase, m.readySince, m.why = app.PhaseUnready, time.Time{}, fmt.Sprint(e.err)
 }
 
 func (e checked) on(c *controller) {

@@ -19,8 +19,8 @@ type vigil struct {
 	process app.Process
 	address string
 	ready   bool
-	since   time.Time        // unready since
-	pause   time.Duration    // before the next check of an unready one
+	since   time.Time        // it is ready, or unready, since
+	pause   time.Duration    // before the next check of an unready one; it grows while one flaps
 	again   <-chan time.Time // when to do it
 	answers chan error       // of the check under way; nil: there is none
 	cancel  context.CancelFunc
@@ -31,7 +31,7 @@ type vigil struct {
 // again when it is asked to, and while the process is unready: for as long as a
 // start may take, then it gives the process up.
 func (i *instance) serve(ctx context.Context, p app.Process, address string, ready bool) {
-	v := &vigil{process: p, address: address, ready: ready, since: time.Now(), pause: recheckFirst}
+	v := &vigil{process: p, address: address, ready: ready, since: time.Now()}
 	if !ready {
 		v.again = time.After(0)
 	}
@@ -76,6 +76,12 @@ func (v *vigil) end() {
 	}
 }
 
+// later makes the pause before the next check longer, and begins it.
+func (v *vigil) later() <-chan time.Time {
+	v.pause = min(max(2*v.pause, recheckFirst), recheckMax)
+	return time.After(v.pause)
+}
+
 // judge tells the controller what a check has found. It is false where the process
 // has been unready for too long.
 func (i *instance) judge(v *vigil, err error) bool {
@@ -85,18 +91,20 @@ func (i *instance) judge(v *vigil, err error) bool {
 	case err == nil && v.ready:
 		i.tell(checked{id: id, check: v.asked})
 	case err == nil:
-		v.ready, v.pause = true, recheckFirst
+		v.ready, v.since = true, time.Now()
 		i.tell(becameReady{id: id, address: v.address, check: v.asked})
 	case v.ready:
+		if time.Since(v.since) >= stableAfter {
+			v.pause = 0
+		}
 		v.ready, v.since = false, time.Now()
-		v.again = time.After(v.pause)
+		v.again = v.later()
 		i.tell(becameUnready{id: id, check: v.asked, err: err})
 	case time.Since(v.since) >= *i.launch.Spec.Start.Timeout:
 		i.tell(gaveUp{id: id, check: v.asked, err: err})
 		return false
 	default:
-		v.pause = min(2*v.pause, recheckMax)
-		v.again = time.After(v.pause)
+		v.again = v.later()
 		i.tell(checked{id: id, check: v.asked})
 	}
 	return true
