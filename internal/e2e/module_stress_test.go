@@ -53,6 +53,7 @@ func stress(t *testing.T, a moduleApp, overlap bool) {
 			}
 			for _, i := range h.live("web") {
 				if i.Phase == roostv1.InstancePhase_INSTANCE_PHASE_READY { // of one that starts, the start fails
+					l.mayCut()
 					_ = syscall.Kill(int(i.Pid), syscall.SIGKILL) // it may have ended meanwhile
 					break
 				}
