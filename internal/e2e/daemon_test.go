@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -176,6 +178,44 @@ func TestProxy_ServesWithoutADaemonFromItsSnapshot(t *testing.T) {
 	h.startProxy(h.url)
 	h.get("web", "/").wants(t, http.StatusOK)
 	h.startDaemon()
+}
+
+func TestProxy_SecondOneIsRefusedUntilTheFirstDrains(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.apply(h.spec("web"))
+	another := func() *program {
+		return start(t, "roost-proxy", "--listen", "127.0.0.1:0", "--daemon", "unix://"+h.socket, "--state-dir", filepath.Join(h.dir, "proxy"))
+	}
+	second := another()
+	<-second.exited
+	if pid := strconv.Itoa(h.proxy.pid()); second.cmd.ProcessState.ExitCode() != 1 || !contains(second.output(), "pid "+pid) {
+		t.Errorf("exit %d, and it says nothing of pid %s:\n%s", second.cmd.ProcessState.ExitCode(), pid, second.output())
+	}
+
+	open := h.wire()
+	open.send(t, "GET /sse HTTP/1.1\nHost: web.test\n\n")
+	open.status(t)
+	h.proxy.signal(syscall.SIGTERM)
+	h.eventually("it takes no connections any more", func() bool {
+		c, err := net.Dial("tcp", h.url)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	})
+	var successor *program
+	h.eventually("another may serve", func() bool {
+		if successor == nil || closed(successor.exited) {
+			successor = another()
+			h.endFirst(successor)
+		}
+		successor.mu.Lock()
+		defer successor.mu.Unlock()
+		return successor.listen["http"] != ""
+	})
+	open.close()
+	<-h.proxy.exited
 }
 
 func TestDaemon_SecondOneIsRefused(t *testing.T) {
