@@ -96,7 +96,7 @@ func (d *daemon) keeperConfig() (keeper.ClientConfig, error) {
 		// belongs to the daemon of that version.
 		Env: cfg.env, Exe: "/proc/self/exe", Exec: d.exec, Args: args, Version: cfg.version, LogMaxTotal: cfg.logTotal(), LogsDeleted: d.deletions.tell,
 		KeeperStarted: d.keeperStarted, KeeperFailed: d.keeperFailed, Orphan: d.orphan,
-		StdoutFault: d.stdoutFault, Log: cfg.log.Named("keeper"),
+		StdoutFault: d.stdoutFault, Output: d.output, OutputDropped: d.outputDropped, OutputMissing: d.outputMissing, Log: cfg.log.Named("keeper"),
 	}, nil
 }
 

@@ -45,6 +45,7 @@ func (p *program) detail(a *roostv1.App, instances []*roostv1.Instance) error {
 	for _, c := range a.GetConditions() {
 		p.say("%s %s", p.paint.Paint(render.Yellow, "! "+render.Clean(c.GetType())+":"), render.Clean(c.GetMessage()))
 	}
+	p.outputFaults(instances)
 	var live []*roostv1.Instance
 	var lastFailed *roostv1.Instance
 	for _, i := range instances {
@@ -68,6 +69,22 @@ func (p *program) detail(a *roostv1.App, instances []*roostv1.Instance) error {
 	p.heading("Spec")
 	fmt.Fprint(p.Stdout, render.Indent(render.CleanLines(string(spec)), "  "))
 	return nil
+}
+
+// outputFaults says of which instances not all output is there.
+func (p *program) outputFaults(instances []*roostv1.Instance) {
+	for _, i := range instances {
+		text := ""
+		if n := i.GetOutputDroppedBytes(); n > 0 {
+			text = fmt.Sprintf("; %d bytes of it, %d lines, were dropped", n, i.GetOutputDroppedLines())
+		}
+		if why := i.GetOutputFault(); why != "" {
+			text = "; it cannot be written now: " + render.Clean(why) + text
+		}
+		if text != "" {
+			p.say("%s %s", p.paint.Paint(render.Yellow, "! output of "+i.GetId()+":"), text[2:])
+		}
+	}
 }
 
 // facts are what stands above everything else, two columns without a header.

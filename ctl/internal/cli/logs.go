@@ -112,7 +112,7 @@ func missing(d *roostv1.LogDropped) string {
 	if d.GetLines() > 0 {
 		lines = fmt.Sprintf(" (%d lines)", d.GetLines())
 	}
-	return fmt.Sprintf("%d bytes%s are missing here: they were deleted (logs.max_files) before they were read", d.GetBytes(), lines)
+	return fmt.Sprintf("%d bytes%s are missing here: they were deleted (logs.max_files) before they were read, or could not be written", d.GetBytes(), lines)
 }
 
 func (p *program) logEntry(e *roostv1.LogEntry) error {

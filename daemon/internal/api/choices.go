@@ -26,6 +26,10 @@ var (
 		roostv1.RestartWhen_RESTART_WHEN_ON_REQUEST: app.RestartOnRequest,
 		roostv1.RestartWhen_RESTART_WHEN_NEVER:      app.RestartNever,
 	}
+	whenFulls = map[roostv1.WhenFull]app.WhenFull{
+		roostv1.WhenFull_WHEN_FULL_DROP_OLDEST: app.FullDropOldest,
+		roostv1.WhenFull_WHEN_FULL_BLOCK:       app.FullBlock,
+	}
 	onRapidFails = map[roostv1.OnRapidFail]app.OnRapidFail{
 		roostv1.OnRapidFail_ON_RAPID_FAIL_WAIT: app.RapidFailWait,
 		roostv1.OnRapidFail_ON_RAPID_FAIL_STOP: app.RapidFailStop,

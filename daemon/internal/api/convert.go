@@ -57,6 +57,7 @@ func instanceTo(i app.Instance, inFlight int) *roostv1.Instance {
 		Id: string(i.ID), App: i.App, Generation: i.Generation, Phase: instancePhases[i.Phase],
 		Pid: int32(i.PID), Address: i.Address, StartTime: timeTo(i.StartTime), ReadyTime: timeTo(i.ReadyTime),
 		Exit: exitTo(i.Exit), Reason: valid(i.Reason), OutputTail: valid(i.OutputTail), InFlight: int32(inFlight),
+		OutputDroppedBytes: i.Output.DroppedBytes, OutputDroppedLines: i.Output.DroppedLines, OutputFault: valid(i.Output.Fault),
 	}
 }
 

@@ -88,7 +88,10 @@ func specFrom(p *roostv1.AppSpec) (app.Spec, []app.Violation) {
 			NoFile: int(p.GetLimits().GetNofile()), Memory: p.GetLimits().GetMemory(),
 			CPUMillis: f.millis("limits.cpu", p.GetLimits().GetCpu()), Pids: int(p.GetLimits().GetPids()),
 		},
-		Logs:      app.Logs{MaxSize: p.GetLogs().GetMaxSize(), StdoutFile: p.GetLogs().GetStdoutFile()},
+		Logs: app.Logs{
+			MaxSize: p.GetLogs().GetMaxSize(), StdoutFile: p.GetLogs().GetStdoutFile(),
+			WhenFull: choose(f, "logs.when_full", whenFulls, p.GetLogs().GetWhenFull()),
+		},
 		ErrorPage: app.ErrorPage{DisableStartup: p.GetErrorPage().GetDisableStartup()},
 	}
 	for i, r := range p.GetRoutes() {
@@ -239,6 +242,7 @@ func specTo(s app.Spec, showEnv bool) *roostv1.AppSpec {
 		}),
 		Logs: orNil(&roostv1.Logs{
 			MaxSize: s.Logs.MaxSize, MaxFiles: intTo(s.Logs.MaxFiles), StdoutFile: s.Logs.StdoutFile,
+			WhenFull: choiceTo(whenFulls, s.Logs.WhenFull),
 		}),
 		ErrorPage: orNil(&roostv1.ErrorPage{DisableStartup: s.ErrorPage.DisableStartup}),
 		Routes:    routesTo(s.Routes),

@@ -197,6 +197,9 @@ const (
 	EventStateRestored      EventID = "StateRestored" // roost.db was damaged, or gone
 	EventKeeperFailed       EventID = "KeeperFailed"
 	EventOutputDeleted      EventID = "OutputDeleted" // old output, for logs.max_files or --log-max-total
+	EventOutputDropped      EventID = "OutputDropped" // new output that could not be written
+	EventOutputResumed      EventID = "OutputResumed" // after it was dropped
+	EventOutputMissing      EventID = "OutputMissing" // of one that ended while nobody held its pipes
 	EventOrphan             EventID = "Orphan"
 	EventConditionAppeared  EventID = "ConditionAppeared"
 	EventConditionDisappear EventID = "ConditionGone"

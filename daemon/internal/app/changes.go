@@ -62,6 +62,7 @@ var fields = []field{
 	{"requests.websockets", false, func(s Spec) any { return s.Requests.WebSockets }},
 	{"logs.max_size", false, func(s Spec) any { return s.Logs.MaxSize }},
 	{"logs.max_files", false, func(s Spec) any { return s.Logs.MaxFiles }},
+	{"logs.when_full", false, func(s Spec) any { return s.Logs.WhenFull }},
 	{"logs.stdout_file", false, func(s Spec) any { return s.Logs.StdoutFile }},
 	{"error_page.disable_startup", false, func(s Spec) any { return s.ErrorPage.DisableStartup }},
 	{"limits.nofile", true, func(s Spec) any { return s.Limits.NoFile }},

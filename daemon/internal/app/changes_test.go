@@ -36,7 +36,7 @@ func TestChangedPaths_KnowsEveryField(t *testing.T) {
 func other(v reflect.Value) reflect.Value {
 	o := reflect.New(v.Type()).Elem()
 	switch v.Interface().(type) {
-	case string, ListenMode, StartWhen, RestartWhen, WebSocketDrain, ProbeKind, Preset, OnRapidFail:
+	case string, ListenMode, StartWhen, RestartWhen, WebSocketDrain, ProbeKind, Preset, OnRapidFail, WhenFull:
 		o.SetString("other")
 	case int, int64, time.Duration:
 		o.SetInt(v.Int() + 1)

@@ -29,6 +29,7 @@ func (s Spec) WithDefaults() Spec {
 	s.Recycle.Settle = ptrOr(s.Recycle.Settle, time.Second)
 	s.Logs.MaxSize = or(s.Logs.MaxSize, 10<<20)
 	s.Logs.MaxFiles = ptrOr(s.Logs.MaxFiles, 5)
+	s.Logs.WhenFull = or(s.Logs.WhenFull, FullDropOldest)
 	if s.Health != nil {
 		s.Health = new(s.Health.withDefaults())
 	}

@@ -56,6 +56,15 @@ type Instance struct {
 	Exit       *Exit
 	Reason     string
 	OutputTail string
+	Output     Output
+}
+
+// Output is what is not as it should be with what an instance writes.
+type Output struct {
+	Fault        string // why it cannot be written now; "" where it can
+	Waits        bool   // it waits for that to pass, and with a full pipe the app does
+	DroppedBytes int64  // so far
+	DroppedLines int64  // the line ends among them
 }
 
 // Condition is a lasting fact about an app that an operator should know of.
@@ -78,4 +87,5 @@ const (
 	CondBestEffortStop   = "BestEffortStop"
 	CondWeakOwnerCheck   = "WeakOwnerCheck"
 	CondLimitUnavailable = "LimitUnavailable"
+	CondOutputBlocked    = "OutputBlocked" // logs.when_full: block, and there is no room
 )

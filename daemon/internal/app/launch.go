@@ -30,6 +30,7 @@ type ProcessInfo struct {
 	Cgroup     string            // its cgroup directory, "" where it has none
 	Conditions map[string]string // condition type → message
 	Notes      map[string]string
+	Output     Output
 }
 
 // StartError is why an instance did not become ready.

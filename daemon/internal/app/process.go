@@ -32,6 +32,9 @@ type Process interface {
 	Notified() <-chan struct{}
 	// Annotate adds notes to the process's record, for a later daemon's Recover.
 	Annotate(ctx context.Context, notes map[string]string) error
+	// Unblock lets a process that is to end write beyond its app's limits, for a while:
+	// with logs.when_full: block it may wait for room.
+	Unblock(ctx context.Context) error
 	// Forget drops the record of a process that is gone. Its output stays.
 	Forget(ctx context.Context) error
 }

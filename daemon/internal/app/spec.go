@@ -209,10 +209,20 @@ type Limits struct {
 	Pids      int
 }
 
+// WhenFull is what becomes of output that finds no room.
+type WhenFull string
+
+// What becomes of output that finds no room.
+const (
+	FullDropOldest WhenFull = "drop-oldest"
+	FullBlock      WhenFull = "block"
+)
+
 // Logs are the limits of what is kept of an app's output, and a copy of it.
 type Logs struct {
 	MaxSize    int64 // bytes, of one file
 	MaxFiles   *int
+	WhenFull   WhenFull
 	StdoutFile string // prefix of the copy's name; "" is none
 }
 

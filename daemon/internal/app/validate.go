@@ -345,6 +345,11 @@ func (s Spec) validateRequests(v *violations) {
 func (s Spec) validateLogs(v *violations) {
 	inRange(v, "logs.max_size", s.Logs.MaxSize, 4<<10, 1<<40)
 	inRange(v, "logs.max_files", *s.Logs.MaxFiles, 1, 10_000)
+	switch s.Logs.WhenFull {
+	case FullDropOldest, FullBlock:
+	default:
+		v.add("logs.when_full", "%q is not one of drop-oldest, block", s.Logs.WhenFull)
+	}
 	if s.Logs.StdoutFile == "" {
 		return
 	}

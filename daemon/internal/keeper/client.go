@@ -57,7 +57,14 @@ type ClientConfig struct {
 	// StdoutFault is told of each instance whose output is not copied to its
 	// logs.stdout_file, or not all of it, and why; it may be nil.
 	StdoutFault func(p app.ProcessInfo, why string)
-	Log         hclog.Logger
+	// Output is told when that of an instance stands differently; it may be nil.
+	Output func(p app.ProcessInfo)
+	// OutputDropped is told once, of all daemons, when output of an instance begins
+	// to be dropped, and when that is over; OutputMissing when its last output may
+	// be missing. They may be nil together.
+	OutputDropped func(p app.ProcessInfo, over bool)
+	OutputMissing func(p app.ProcessInfo)
+	Log           hclog.Logger
 }
 
 // Client is the daemon's end of its keeper. All but Run wait until there is one.
@@ -470,7 +477,7 @@ func (c *Client) LimitLogs(ctx context.Context, name string, l app.Logs) error {
 }
 
 func logLimits(l app.Logs) *keeperv1.LogLimits {
-	m := &keeperv1.LogLimits{MaxSize: l.MaxSize}
+	m := &keeperv1.LogLimits{MaxSize: l.MaxSize, Block: l.WhenFull == app.FullBlock}
 	if l.MaxFiles != nil {
 		m.MaxFiles = int32(*l.MaxFiles)
 	}

@@ -47,6 +47,7 @@ type instance struct {
 	forget    chan struct{}
 	record    *keeperv1.Record // run's; replaced, never changed
 	probes    sync.WaitGroup
+	output    output
 }
 
 // exit is how a leader ended, as far as it is known.
@@ -61,6 +62,7 @@ func newInstance(s *server, id string, uid int) *instance {
 		server: s, id: id, dir: instanceDir(s.cfg.StateDir, id), uid: uid,
 		mailbox: make(chan func()), published: make(chan struct{}), dead: make(chan struct{}),
 		killed: make(chan struct{}), gone: make(chan struct{}), forgotten: make(chan struct{}), forget: make(chan struct{}),
+		output: newOutput(),
 	}
 }
 
@@ -134,9 +136,13 @@ func (i *instance) run(ctx context.Context) {
 		case <-cleaned:
 			cleaned = nil
 			close(i.gone) // first: who reads it in the record may forget it at once
-			i.change(func(r *keeperv1.Record) { r.Gone = true })
+			i.change(func(r *keeperv1.Record) { r.Gone, r.Output = true, i.output.message() })
 			i.server.retention.look(i.record.GetApp()) // not when it starts: a start waits for nothing
 			i.server.wake()
+		case <-i.output.changed:
+			if now := i.output.message(); !proto.Equal(now, i.record.GetOutput()) {
+				i.change(func(r *keeperv1.Record) { r.Output = now })
+			}
 		case f := <-i.mailbox:
 			f()
 		case <-i.forget:
@@ -147,7 +153,7 @@ func (i *instance) run(ctx context.Context) {
 				<-cleaned
 			}
 			for _, p := range i.pumps {
-				p.Finish()
+				p.Leave()
 			}
 			<-pumps
 			i.finishCopy()

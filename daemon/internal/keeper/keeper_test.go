@@ -68,6 +68,8 @@ type fixture struct {
 	total   int64
 	deleted func(app string, own, forAll int64)
 	fault   func(p app.ProcessInfo, why string)
+	dropped func(p app.ProcessInfo, over bool)
+	missing func(p app.ProcessInfo)
 }
 
 func newConfig(tb testing.TB, lane string) Config {
@@ -144,7 +146,8 @@ func (f *fixture) clientConfig() ClientConfig {
 	return ClientConfig{
 		StateDir: f.state, RunDir: f.run, Env: map[string]string{"PATH": "/usr/bin:/bin"},
 		Version: f.keeper.Version, Exe: self, Args: []string{"roostd", "keeper"}, Environ: []string{keeperVariable + "=" + string(text)},
-		LogMaxTotal: f.total, LogsDeleted: f.deleted, Orphan: f.orphan, StdoutFault: f.fault, Log: hclog.NewNullLogger(),
+		LogMaxTotal: f.total, LogsDeleted: f.deleted, Orphan: f.orphan, StdoutFault: f.fault,
+		OutputDropped: f.dropped, OutputMissing: f.missing, Log: hclog.NewNullLogger(),
 	}
 }
 

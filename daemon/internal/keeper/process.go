@@ -40,6 +40,7 @@ type Process struct {
 	exit   app.Exit
 	notify *notifier
 	fault  string   // of the copy of its output, as it was told
+	output told     // of its output
 	held   *holding // while it is not gone
 }
 
@@ -90,6 +91,7 @@ func (p *Process) apply(r *keeperv1.Record) {
 	rebind := first && !r.GetGone() && p.notify == nil && r.GetAnnotations()[notifyNote] != "" && !isClosed(p.notified)
 	p.mu.Unlock()
 	p.tellFault(r.GetStdoutFault(), r.GetAnnotations()[toldNote])
+	p.tellOutput(r.GetOutput(), r.GetAnnotations()[outputToldNote])
 	switch {
 	case gone:
 		p.release()
@@ -130,6 +132,7 @@ func processInfo(r *keeperv1.Record) app.ProcessInfo {
 		ID: app.InstanceID(r.GetInstance()), App: r.GetApp(), Generation: r.GetGeneration(), PID: int(r.GetPid()),
 		StartTime: r.GetStartTime().AsTime(), UID: int(r.GetUid()), Address: r.GetAddress(), Token: r.GetToken(),
 		Cgroup: r.GetCgroup(), Conditions: maps.Clone(r.GetConditions()), Notes: map[string]string{},
+		Output: outputOf(r.GetOutput()),
 	}
 	if info.Conditions == nil {
 		info.Conditions = map[string]string{}
@@ -221,6 +224,12 @@ func (p *Process) Memory(ctx context.Context, above int64) (int64, error) {
 func (p *Process) Annotate(ctx context.Context, notes map[string]string) error {
 	_, err := p.client.rpc.Annotate(ctx, &keeperv1.AnnotateRequest{Instance: string(p.id), Annotations: notes})
 	return err
+}
+
+// Unblock lets it write beyond its app's limits, one more segment a stream.
+func (p *Process) Unblock(ctx context.Context) error {
+	_, err := p.client.rpc.Unblock(ctx, &keeperv1.UnblockRequest{Instance: string(p.id)})
+	return ignoreNotFound(err)
 }
 
 // Forget drops the record of a process that is gone. Its output stays.

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 
 	"github.com/roostd/roost/daemon/internal/keeper/proc"
 	"github.com/roostd/roost/daemon/internal/keeper/pump"
@@ -30,6 +32,7 @@ func (s *server) takeOverAll() error {
 	if err != nil {
 		return fmt.Errorf("cannot read what runs: %w", err)
 	}
+	s.limitPast(records)
 	named := map[string]bool{}
 	var found []*instance
 	for _, r := range records {
@@ -49,6 +52,17 @@ func (s *server) takeOverAll() error {
 		}
 	}
 	return nil
+}
+
+// limitPast sets the limits of apps as their newest instance had them: of an app of
+// which none lives, nothing else tells whether its output is to be kept.
+func (s *server) limitPast(records []*keeperv1.Record) {
+	slices.SortFunc(records, func(a, b *keeperv1.Record) int {
+		return a.GetStartTime().AsTime().Compare(b.GetStartTime().AsTime())
+	})
+	for _, r := range records {
+		s.retention.limit(r.GetApp(), r.GetLogs())
+	}
 }
 
 // find makes an instance of a record, which is gone where nothing can be left of it.
@@ -180,7 +194,9 @@ func (s *server) ReportExits(_ context.Context, req *keeperv1.ReportExitsRequest
 // keeper's end is in them while the app or a daemon holds them open. A stream that
 // cannot be had any more costs that stream; one that could be later is an error.
 func (s *server) reopenOutput(i *instance, r *keeperv1.Record) (pumps []*pump.Pump, err error) {
+	missing := false
 	for _, stream := range streams {
+		missing = missing || i.hasEnded() && !isHeld(filepath.Join(i.dir, stream))
 		files := pump.Files{Dir: filepath.Join(s.cfg.LogDir, r.GetApp(), i.id), Stream: stream, GID: s.logGID}
 		p, err := s.reopenStream(filepath.Join(i.dir, stream), r.GetApp(), files, s.cfg.Log.With("instance", i.id))
 		if proc.Scarce(err) {
@@ -192,7 +208,23 @@ func (s *server) reopenOutput(i *instance, r *keeperv1.Record) (pumps []*pump.Pu
 		}
 		pumps = append(pumps, p)
 	}
+	i.output.takeUp(r.GetOutput(), len(pumps), missing)
+	r.Output = i.output.message()
 	return pumps, nil
+}
+
+// hasEnded tells whether the leader of an adopted instance has.
+func (i *instance) hasEnded() bool { return i.leader == nil || i.leader.Ended() }
+
+// isHeld tells whether somebody has a FIFO open for reading: the app does, and the
+// daemon that saw it start. Where nobody has, what was in it is gone with the last
+// one who had.
+func isHeld(fifo string) bool {
+	fd, err := unix.Open(fifo, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return !errors.Is(err, unix.ENXIO)
 }
 
 func (s *server) reopenStream(fifo, app string, files pump.Files, log hclog.Logger) (*pump.Pump, error) {

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/roostd/roost/daemon/internal/keeper/pump"
 	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
 )
 
@@ -27,6 +28,7 @@ type retention struct {
 	due    map[string]bool // apps that have begun a segment
 	limits map[string]*keeperv1.LogLimits
 	total  int64 // of all apps; 0 is no bound
+	over   bool  // what may be deleted does not bring all apps below it
 }
 
 func newRetention() *retention {
@@ -59,6 +61,19 @@ func (r *retention) limitAll(total int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.total = total
+}
+
+// blocks tells whether an app's output is to wait for room, and is not deleted.
+func (r *retention) blocks(app string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.limits[app].GetBlock()
+}
+
+func (r *retention) setOver(over bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = over
 }
 
 // take returns the apps that are due.
@@ -107,8 +122,19 @@ func (s *server) retainApp(app string, l *keeperv1.LogLimits) {
 	if err != nil {
 		s.cfg.Log.Warn("cannot look through all output", "app", app, "error", err)
 	}
-	weigh := func(g segment) int64 { return max(g.bytes, l.GetMaxSize()/leastShare) }
-	s.discard(surplus(list, l.GetMaxSize()*int64(l.GetMaxFiles()), weigh, s.isWritten), false)
+	most, weigh, keep := l.GetMaxSize()*int64(l.GetMaxFiles()), weighShare(l), s.isWritten
+	if l.GetBlock() { // folders of instances that wrote nothing must not add up all the same
+		most, weigh, keep = 0, weighAll, func(g segment) bool { return g.bytes > 0 || s.isWritten(g) }
+	}
+	s.discard(surplus(list, most, weigh, keep), false)
+}
+
+// weighAll counts every segment: none is without weight.
+func weighAll(g segment) int64 { return max(g.bytes, 1) }
+
+// weighShare has a small segment count more than it holds.
+func weighShare(l *keeperv1.LogLimits) func(segment) int64 {
+	return func(g segment) int64 { return max(g.bytes, l.GetMaxSize()/leastShare) }
 }
 
 func (s *server) retainAll(total int64) {
@@ -116,7 +142,45 @@ func (s *server) retainAll(total int64) {
 	if err != nil {
 		s.cfg.Log.Warn("cannot look through all output", "error", err)
 	}
-	s.discard(surplus(list, total, func(g segment) int64 { return g.bytes }, s.isWritten), true)
+	weigh := func(g segment) int64 { return g.bytes }
+	gone := surplus(list, total, weigh, func(g segment) bool { return s.isWritten(g) || s.retention.blocks(g.app) })
+	s.retention.setOver(sum(list, weigh)-sum(gone, weigh) > total)
+	s.discard(gone, true)
+}
+
+// whyFull is why an app whose output waits for room may not begin another segment;
+// "" where it may. It is asked again while it waits, and has all output looked
+// through then.
+func (s *server) whyFull(app string) string {
+	r := s.retention
+	r.mu.Lock()
+	l, over := r.limits[app], r.over && r.total > 0
+	r.mu.Unlock()
+	if !l.GetBlock() {
+		return ""
+	}
+	most := l.GetMaxSize() * int64(l.GetMaxFiles())
+	list, err := appSegments(s.cfg.LogDir, app)
+	switch {
+	case err != nil:
+		s.cfg.Log.Warn("cannot look through all output", "app", app, "error", err)
+	case most > 0 && sum(list, weighPages) >= most:
+		return "its output has reached logs.max_size times max_files"
+	case over:
+		r.look(app)
+		return "the output of all apps has reached --log-max-total"
+	}
+	return ""
+}
+
+// weighPages counts what there is as a page at least: many small segments fill a disk,
+// too.
+func weighPages(g segment) int64 {
+	const page = 4 << 10
+	if g.bytes == 0 {
+		return 0
+	}
+	return max(g.bytes, page)
 }
 
 // isWritten tells whether a segment may still grow.
@@ -168,8 +232,20 @@ func (s *server) LimitLogs(ctx context.Context, req *keeperv1.LimitLogsRequest) 
 // limitSegments has the pumps keep to the record's limits.
 func (i *instance) limitSegments() {
 	for _, p := range i.pumps {
-		p.SetMaxSize(i.record.GetLogs().GetMaxSize())
+		p.SetLimits(i.record.GetLogs().GetMaxSize(), i.record.GetLogs().GetBlock())
 	}
+}
+
+// Unblock lets an instance that is to end write on.
+func (s *server) Unblock(_ context.Context, req *keeperv1.UnblockRequest) (*keeperv1.UnblockResponse, error) {
+	i, ok := s.instance(req.GetInstance())
+	if !ok {
+		return nil, notFound(req.GetInstance())
+	}
+	for _, p := range i.pumps {
+		p.Unblock()
+	}
+	return &keeperv1.UnblockResponse{}, nil
 }
 
 // watchSegments has the app's output looked through when a segment is full.
@@ -178,6 +254,8 @@ func (i *instance) watchSegments() {
 	i.server.retention.limit(app, i.record.GetLogs())
 	for _, p := range i.pumps {
 		p.OnRoll(func() { i.server.retention.look(app) })
+		p.OnFull(func() string { return i.server.whyFull(app) })
+		p.OnState(func(now pump.State) { i.noteOutput(p.Stream(), now) })
 	}
 	i.limitSegments()
 }

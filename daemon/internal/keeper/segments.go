@@ -104,10 +104,7 @@ func allSegments(logDir string) ([]segment, error) {
 // surplus chooses what to delete of a list so that no more than most is left, the
 // oldest first. weigh says what a segment counts, keep which must stay.
 func surplus(list []segment, most int64, weigh func(segment) int64, keep func(segment) bool) []segment {
-	total := int64(0)
-	for _, s := range list {
-		total += weigh(s)
-	}
+	total := sum(list, weigh)
 	list = slices.DeleteFunc(slices.Clone(list), keep)
 	slices.SortStableFunc(list, func(a, b segment) int {
 		// Many can be of one tick of the clock.
@@ -118,6 +115,13 @@ func surplus(list []segment, most int64, weigh func(segment) int64, keep func(se
 		total -= weigh(list[n])
 	}
 	return list[:n]
+}
+
+func sum(list []segment, weigh func(segment) int64) (total int64) {
+	for _, s := range list {
+		total += weigh(s)
+	}
+	return total
 }
 
 // remove deletes a segment with its index, and its instance's folder with the last.

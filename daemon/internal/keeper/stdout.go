@@ -1,12 +1,10 @@
 package keeper
 
 import (
-	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/roostd/roost/daemon/internal/app"
 	"github.com/roostd/roost/daemon/internal/keeper/resolve"
@@ -56,11 +54,5 @@ func (p *Process) tellFault(fault, told string) {
 		return
 	}
 	p.client.cfg.StdoutFault(info, fault)
-	p.client.spawn(func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
-		if err := p.Annotate(ctx, map[string]string{toldNote: fault}); err != nil && ctx.Err() == nil {
-			p.client.cfg.Log.Warn("cannot note that a fault was told", "instance", p.id, "error", err)
-		}
-	})
+	p.noteTold(toldNote, fault)
 }

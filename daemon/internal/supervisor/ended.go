@@ -19,6 +19,10 @@ type endedInstance struct {
 func (c *controller) bury(m *member) {
 	c.members = slices.DeleteFunc(c.members, func(o *member) bool { return o == m })
 	m.Phase = app.PhaseExited
+	if m.process != nil {
+		m.Output = m.process.Info().Output // all that was lost is known by now
+	}
+	c.noteBlocked()
 	c.instances.Set(m.ID, m.Instance)
 	c.cfg.Publisher.Ended(m.ID)
 	c.keepEnded(endedInstance{m.ID, m.process})

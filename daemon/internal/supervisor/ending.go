@@ -14,6 +14,7 @@ func (i *instance) end(ctx context.Context, p app.Process) {
 	if s := i.order.stop; s != nil && !closed(p.Exited()) {
 		failpoint.Here(failpoint.Stopping)
 		i.annotate(ctx, p, map[string]string{noteStopping: s.reason})
+		i.unblock(ctx, p)
 		failpoint.Here(failpoint.Drain)
 		i.drain(ctx, p, s)
 		failpoint.Here(failpoint.Signal)

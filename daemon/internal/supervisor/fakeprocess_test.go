@@ -28,6 +28,7 @@ type fakeProcess struct {
 	signals   []syscall.Signal
 	killed    bool
 	forgotten bool
+	unblocked bool
 	memory    int64
 	measures  int
 }
@@ -129,6 +130,19 @@ func (p *fakeProcess) Annotate(_ context.Context, notes map[string]string) error
 	}
 	maps.Copy(p.info.Notes, notes)
 	return nil
+}
+
+func (p *fakeProcess) Unblock(context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unblocked = true
+	return nil
+}
+
+func (p *fakeProcess) isUnblocked() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.unblocked
 }
 
 func (p *fakeProcess) Forget(context.Context) error {

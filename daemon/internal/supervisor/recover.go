@@ -188,6 +188,7 @@ func (c *controller) takeOver(list []*found) {
 			c.takeOverMember(f)
 		}
 	}
+	c.adoptBlocked()
 	c.unseen = len(c.members) > 0
 	if a := c.stored; a.Desired != a.Serving && a.Failed == nil && !c.out() {
 		c.resumeRollout()
@@ -205,7 +206,7 @@ func (c *controller) takeOverEnded(f *found) {
 	c.instances.Set(f.info.ID, app.Instance{
 		ID: f.info.ID, App: c.name, Generation: f.info.Generation, Phase: app.PhaseExited, PID: f.info.PID,
 		Address: f.address, StartTime: f.info.StartTime, ReadyTime: f.ready, Exit: &exit,
-		Reason: f.info.Notes[noteStopping],
+		Reason: f.info.Notes[noteStopping], Output: f.info.Output,
 	})
 	c.ended = append(c.ended, endedInstance{f.info.ID, f.Process})
 }
@@ -220,6 +221,7 @@ func (c *controller) takeOverMember(f *found) {
 	m.Instance = app.Instance{
 		ID: l.ID, App: c.name, Generation: l.Generation, Phase: app.PhaseStarting, PID: f.info.PID,
 		StartTime: f.info.StartTime, ReadyTime: f.ready, Reason: "found running", Rollout: f.info.Notes[noteRollout],
+		Output: f.info.Output,
 	}
 	switch {
 	case f.told(noteStopping):

@@ -89,7 +89,7 @@ func (e launched) on(c *controller) {
 	m := c.member(e.id)
 	info := e.process.Info()
 	m.process, m.launch = e.process, e.launch
-	m.PID, m.StartTime = info.PID, info.StartTime
+	m.PID, m.StartTime, m.Output = info.PID, info.StartTime, info.Output
 	c.noteConditions(info.Conditions)
 }
 

@@ -412,6 +412,60 @@ func (WebSocketDrain) EnumDescriptor() ([]byte, []int) {
 	return file_roost_v1_app_proto_rawDescGZIP(), []int{6}
 }
 
+// WhenFull is what becomes of output that finds no room.
+type WhenFull int32
+
+const (
+	// Unset: drop oldest.
+	WhenFull_WHEN_FULL_UNSPECIFIED WhenFull = 0
+	// The oldest output is deleted, and on a full disk what comes is dropped and
+	// counted. The app never waits.
+	WhenFull_WHEN_FULL_DROP_OLDEST WhenFull = 1
+	// Nothing is deleted or dropped: the app's writes wait until there is room.
+	WhenFull_WHEN_FULL_BLOCK WhenFull = 2
+)
+
+// Enum value maps for WhenFull.
+var (
+	WhenFull_name = map[int32]string{
+		0: "WHEN_FULL_UNSPECIFIED",
+		1: "WHEN_FULL_DROP_OLDEST",
+		2: "WHEN_FULL_BLOCK",
+	}
+	WhenFull_value = map[string]int32{
+		"WHEN_FULL_UNSPECIFIED": 0,
+		"WHEN_FULL_DROP_OLDEST": 1,
+		"WHEN_FULL_BLOCK":       2,
+	}
+)
+
+func (x WhenFull) Enum() *WhenFull {
+	p := new(WhenFull)
+	*p = x
+	return p
+}
+
+func (x WhenFull) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WhenFull) Descriptor() protoreflect.EnumDescriptor {
+	return file_roost_v1_app_proto_enumTypes[7].Descriptor()
+}
+
+func (WhenFull) Type() protoreflect.EnumType {
+	return &file_roost_v1_app_proto_enumTypes[7]
+}
+
+func (x WhenFull) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WhenFull.Descriptor instead.
+func (WhenFull) EnumDescriptor() ([]byte, []int) {
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{7}
+}
+
 // AppState sums an app up in one word.
 type AppState int32
 
@@ -473,11 +527,11 @@ func (x AppState) String() string {
 }
 
 func (AppState) Descriptor() protoreflect.EnumDescriptor {
-	return file_roost_v1_app_proto_enumTypes[7].Descriptor()
+	return file_roost_v1_app_proto_enumTypes[8].Descriptor()
 }
 
 func (AppState) Type() protoreflect.EnumType {
-	return &file_roost_v1_app_proto_enumTypes[7]
+	return &file_roost_v1_app_proto_enumTypes[8]
 }
 
 func (x AppState) Number() protoreflect.EnumNumber {
@@ -486,7 +540,7 @@ func (x AppState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AppState.Descriptor instead.
 func (AppState) EnumDescriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{7}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{8}
 }
 
 // RolloutPhase is how far a rollout is.
@@ -539,11 +593,11 @@ func (x RolloutPhase) String() string {
 }
 
 func (RolloutPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_roost_v1_app_proto_enumTypes[8].Descriptor()
+	return file_roost_v1_app_proto_enumTypes[9].Descriptor()
 }
 
 func (RolloutPhase) Type() protoreflect.EnumType {
-	return &file_roost_v1_app_proto_enumTypes[8]
+	return &file_roost_v1_app_proto_enumTypes[9]
 }
 
 func (x RolloutPhase) Number() protoreflect.EnumNumber {
@@ -552,7 +606,7 @@ func (x RolloutPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RolloutPhase.Descriptor instead.
 func (RolloutPhase) EnumDescriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{8}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{9}
 }
 
 // ApplyAction is what a write did to one app.
@@ -600,11 +654,11 @@ func (x ApplyAction) String() string {
 }
 
 func (ApplyAction) Descriptor() protoreflect.EnumDescriptor {
-	return file_roost_v1_app_proto_enumTypes[9].Descriptor()
+	return file_roost_v1_app_proto_enumTypes[10].Descriptor()
 }
 
 func (ApplyAction) Type() protoreflect.EnumType {
-	return &file_roost_v1_app_proto_enumTypes[9]
+	return &file_roost_v1_app_proto_enumTypes[10]
 }
 
 func (x ApplyAction) Number() protoreflect.EnumNumber {
@@ -613,7 +667,7 @@ func (x ApplyAction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ApplyAction.Descriptor instead.
 func (ApplyAction) EnumDescriptor() ([]byte, []int) {
-	return file_roost_v1_app_proto_rawDescGZIP(), []int{9}
+	return file_roost_v1_app_proto_rawDescGZIP(), []int{10}
 }
 
 // AppSpec says what an app is and how it is run. A manifest's keys are these
@@ -2099,7 +2153,10 @@ type Logs struct {
 	MaxFiles *int32 `protobuf:"varint,2,opt,name=max_files,json=maxFiles,proto3,oneof" json:"max_files,omitempty"`
 	// StdoutFile is the prefix of a file that gets all output of an instance too:
 	// <prefix>_<yyyyMMddHHmmss, UTC>_<pid>.log. Relative to dir. Default none.
-	StdoutFile    string `protobuf:"bytes,3,opt,name=stdout_file,json=stdoutFile,proto3" json:"stdout_file,omitempty"`
+	StdoutFile string `protobuf:"bytes,3,opt,name=stdout_file,json=stdoutFile,proto3" json:"stdout_file,omitempty"`
+	// WhenFull is what becomes of output beyond max_size and max_files, the bound for
+	// all apps together, or the disk. Default drop-oldest.
+	WhenFull      WhenFull `protobuf:"varint,4,opt,name=when_full,json=whenFull,proto3,enum=roost.v1.WhenFull" json:"when_full,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2153,6 +2210,13 @@ func (x *Logs) GetStdoutFile() string {
 		return x.StdoutFile
 	}
 	return ""
+}
+
+func (x *Logs) GetWhenFull() WhenFull {
+	if x != nil {
+		return x.WhenFull
+	}
+	return WhenFull_WHEN_FULL_UNSPECIFIED
 }
 
 // ErrorPage is what a client sees of a failed start.
@@ -4506,12 +4570,13 @@ const file_roost_v1_app_proto_rawDesc = "" +
 	"\x06nofile\x18\x01 \x01(\x05R\x06nofile\x12\x16\n" +
 	"\x06memory\x18\x02 \x01(\x03R\x06memory\x12\x10\n" +
 	"\x03cpu\x18\x03 \x01(\x01R\x03cpu\x12\x12\n" +
-	"\x04pids\x18\x04 \x01(\x05R\x04pids\"r\n" +
+	"\x04pids\x18\x04 \x01(\x05R\x04pids\"\xa3\x01\n" +
 	"\x04Logs\x12\x19\n" +
 	"\bmax_size\x18\x01 \x01(\x03R\amaxSize\x12 \n" +
 	"\tmax_files\x18\x02 \x01(\x05H\x00R\bmaxFiles\x88\x01\x01\x12\x1f\n" +
 	"\vstdout_file\x18\x03 \x01(\tR\n" +
-	"stdoutFileB\f\n" +
+	"stdoutFile\x12/\n" +
+	"\twhen_full\x18\x04 \x01(\x0e2\x12.roost.v1.WhenFullR\bwhenFullB\f\n" +
 	"\n" +
 	"_max_files\"4\n" +
 	"\tErrorPage\x12'\n" +
@@ -4702,7 +4767,11 @@ const file_roost_v1_app_proto_rawDesc = "" +
 	"\x0eWebSocketDrain\x12 \n" +
 	"\x1cWEB_SOCKET_DRAIN_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16WEB_SOCKET_DRAIN_DRAIN\x10\x01\x12\x1a\n" +
-	"\x16WEB_SOCKET_DRAIN_CLOSE\x10\x02*\xdb\x01\n" +
+	"\x16WEB_SOCKET_DRAIN_CLOSE\x10\x02*U\n" +
+	"\bWhenFull\x12\x19\n" +
+	"\x15WHEN_FULL_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15WHEN_FULL_DROP_OLDEST\x10\x01\x12\x13\n" +
+	"\x0fWHEN_FULL_BLOCK\x10\x02*\xdb\x01\n" +
 	"\bAppState\x12\x19\n" +
 	"\x15APP_STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eAPP_STATE_IDLE\x10\x01\x12\x16\n" +
@@ -4755,7 +4824,7 @@ func file_roost_v1_app_proto_rawDescGZIP() []byte {
 	return file_roost_v1_app_proto_rawDescData
 }
 
-var file_roost_v1_app_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
+var file_roost_v1_app_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
 var file_roost_v1_app_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_roost_v1_app_proto_goTypes = []any{
 	(Preset)(0),                     // 0: roost.v1.Preset
@@ -4765,181 +4834,183 @@ var file_roost_v1_app_proto_goTypes = []any{
 	(RestartWhen)(0),                // 4: roost.v1.RestartWhen
 	(OnRapidFail)(0),                // 5: roost.v1.OnRapidFail
 	(WebSocketDrain)(0),             // 6: roost.v1.WebSocketDrain
-	(AppState)(0),                   // 7: roost.v1.AppState
-	(RolloutPhase)(0),               // 8: roost.v1.RolloutPhase
-	(ApplyAction)(0),                // 9: roost.v1.ApplyAction
-	(*AppSpec)(nil),                 // 10: roost.v1.AppSpec
-	(*Route)(nil),                   // 11: roost.v1.Route
-	(*Listen)(nil),                  // 12: roost.v1.Listen
-	(*Start)(nil),                   // 13: roost.v1.Start
-	(*Probe)(nil),                   // 14: roost.v1.Probe
-	(*Health)(nil),                  // 15: roost.v1.Health
-	(*HttpCheck)(nil),               // 16: roost.v1.HttpCheck
-	(*TcpCheck)(nil),                // 17: roost.v1.TcpCheck
-	(*ExecCheck)(nil),               // 18: roost.v1.ExecCheck
-	(*LogCheck)(nil),                // 19: roost.v1.LogCheck
-	(*NotifyCheck)(nil),             // 20: roost.v1.NotifyCheck
-	(*Stop)(nil),                    // 21: roost.v1.Stop
-	(*Restart)(nil),                 // 22: roost.v1.Restart
-	(*Recycle)(nil),                 // 23: roost.v1.Recycle
-	(*Idle)(nil),                    // 24: roost.v1.Idle
-	(*Requests)(nil),                // 25: roost.v1.Requests
-	(*Limits)(nil),                  // 26: roost.v1.Limits
-	(*Logs)(nil),                    // 27: roost.v1.Logs
-	(*ErrorPage)(nil),               // 28: roost.v1.ErrorPage
-	(*App)(nil),                     // 29: roost.v1.App
-	(*Condition)(nil),               // 30: roost.v1.Condition
-	(*Rollout)(nil),                 // 31: roost.v1.Rollout
-	(*Generation)(nil),              // 32: roost.v1.Generation
-	(*ApplyAppsRequest)(nil),        // 33: roost.v1.ApplyAppsRequest
-	(*ApplyResult)(nil),             // 34: roost.v1.ApplyResult
-	(*FieldWarning)(nil),            // 35: roost.v1.FieldWarning
-	(*ApplyAppsResponse)(nil),       // 36: roost.v1.ApplyAppsResponse
-	(*GetAppRequest)(nil),           // 37: roost.v1.GetAppRequest
-	(*GetAppResponse)(nil),          // 38: roost.v1.GetAppResponse
-	(*ListAppsRequest)(nil),         // 39: roost.v1.ListAppsRequest
-	(*ListAppsResponse)(nil),        // 40: roost.v1.ListAppsResponse
-	(*WatchAppsRequest)(nil),        // 41: roost.v1.WatchAppsRequest
-	(*WatchAppsResponse)(nil),       // 42: roost.v1.WatchAppsResponse
-	(*AppsSnapshot)(nil),            // 43: roost.v1.AppsSnapshot
-	(*AppsDelta)(nil),               // 44: roost.v1.AppsDelta
-	(*Heartbeat)(nil),               // 45: roost.v1.Heartbeat
-	(*DeleteAppRequest)(nil),        // 46: roost.v1.DeleteAppRequest
-	(*DeleteAppResponse)(nil),       // 47: roost.v1.DeleteAppResponse
-	(*StartAppRequest)(nil),         // 48: roost.v1.StartAppRequest
-	(*StartAppResponse)(nil),        // 49: roost.v1.StartAppResponse
-	(*StopAppRequest)(nil),          // 50: roost.v1.StopAppRequest
-	(*StopAppResponse)(nil),         // 51: roost.v1.StopAppResponse
-	(*RecycleAppRequest)(nil),       // 52: roost.v1.RecycleAppRequest
-	(*RecycleAppResponse)(nil),      // 53: roost.v1.RecycleAppResponse
-	(*ScaleAppRequest)(nil),         // 54: roost.v1.ScaleAppRequest
-	(*ScaleAppResponse)(nil),        // 55: roost.v1.ScaleAppResponse
-	(*RollbackAppRequest)(nil),      // 56: roost.v1.RollbackAppRequest
-	(*RollbackAppResponse)(nil),     // 57: roost.v1.RollbackAppResponse
-	(*SetAppOfflineRequest)(nil),    // 58: roost.v1.SetAppOfflineRequest
-	(*SetAppOfflineResponse)(nil),   // 59: roost.v1.SetAppOfflineResponse
-	(*ListGenerationsRequest)(nil),  // 60: roost.v1.ListGenerationsRequest
-	(*ListGenerationsResponse)(nil), // 61: roost.v1.ListGenerationsResponse
-	(*WatchRolloutRequest)(nil),     // 62: roost.v1.WatchRolloutRequest
-	(*WatchRolloutResponse)(nil),    // 63: roost.v1.WatchRolloutResponse
-	nil,                             // 64: roost.v1.AppSpec.EnvEntry
-	nil,                             // 65: roost.v1.AppSpec.LabelsEntry
-	nil,                             // 66: roost.v1.HttpCheck.HeadersEntry
-	nil,                             // 67: roost.v1.ApplyAppsRequest.EtagsEntry
-	(*durationpb.Duration)(nil),     // 68: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),   // 69: google.protobuf.Timestamp
+	(WhenFull)(0),                   // 7: roost.v1.WhenFull
+	(AppState)(0),                   // 8: roost.v1.AppState
+	(RolloutPhase)(0),               // 9: roost.v1.RolloutPhase
+	(ApplyAction)(0),                // 10: roost.v1.ApplyAction
+	(*AppSpec)(nil),                 // 11: roost.v1.AppSpec
+	(*Route)(nil),                   // 12: roost.v1.Route
+	(*Listen)(nil),                  // 13: roost.v1.Listen
+	(*Start)(nil),                   // 14: roost.v1.Start
+	(*Probe)(nil),                   // 15: roost.v1.Probe
+	(*Health)(nil),                  // 16: roost.v1.Health
+	(*HttpCheck)(nil),               // 17: roost.v1.HttpCheck
+	(*TcpCheck)(nil),                // 18: roost.v1.TcpCheck
+	(*ExecCheck)(nil),               // 19: roost.v1.ExecCheck
+	(*LogCheck)(nil),                // 20: roost.v1.LogCheck
+	(*NotifyCheck)(nil),             // 21: roost.v1.NotifyCheck
+	(*Stop)(nil),                    // 22: roost.v1.Stop
+	(*Restart)(nil),                 // 23: roost.v1.Restart
+	(*Recycle)(nil),                 // 24: roost.v1.Recycle
+	(*Idle)(nil),                    // 25: roost.v1.Idle
+	(*Requests)(nil),                // 26: roost.v1.Requests
+	(*Limits)(nil),                  // 27: roost.v1.Limits
+	(*Logs)(nil),                    // 28: roost.v1.Logs
+	(*ErrorPage)(nil),               // 29: roost.v1.ErrorPage
+	(*App)(nil),                     // 30: roost.v1.App
+	(*Condition)(nil),               // 31: roost.v1.Condition
+	(*Rollout)(nil),                 // 32: roost.v1.Rollout
+	(*Generation)(nil),              // 33: roost.v1.Generation
+	(*ApplyAppsRequest)(nil),        // 34: roost.v1.ApplyAppsRequest
+	(*ApplyResult)(nil),             // 35: roost.v1.ApplyResult
+	(*FieldWarning)(nil),            // 36: roost.v1.FieldWarning
+	(*ApplyAppsResponse)(nil),       // 37: roost.v1.ApplyAppsResponse
+	(*GetAppRequest)(nil),           // 38: roost.v1.GetAppRequest
+	(*GetAppResponse)(nil),          // 39: roost.v1.GetAppResponse
+	(*ListAppsRequest)(nil),         // 40: roost.v1.ListAppsRequest
+	(*ListAppsResponse)(nil),        // 41: roost.v1.ListAppsResponse
+	(*WatchAppsRequest)(nil),        // 42: roost.v1.WatchAppsRequest
+	(*WatchAppsResponse)(nil),       // 43: roost.v1.WatchAppsResponse
+	(*AppsSnapshot)(nil),            // 44: roost.v1.AppsSnapshot
+	(*AppsDelta)(nil),               // 45: roost.v1.AppsDelta
+	(*Heartbeat)(nil),               // 46: roost.v1.Heartbeat
+	(*DeleteAppRequest)(nil),        // 47: roost.v1.DeleteAppRequest
+	(*DeleteAppResponse)(nil),       // 48: roost.v1.DeleteAppResponse
+	(*StartAppRequest)(nil),         // 49: roost.v1.StartAppRequest
+	(*StartAppResponse)(nil),        // 50: roost.v1.StartAppResponse
+	(*StopAppRequest)(nil),          // 51: roost.v1.StopAppRequest
+	(*StopAppResponse)(nil),         // 52: roost.v1.StopAppResponse
+	(*RecycleAppRequest)(nil),       // 53: roost.v1.RecycleAppRequest
+	(*RecycleAppResponse)(nil),      // 54: roost.v1.RecycleAppResponse
+	(*ScaleAppRequest)(nil),         // 55: roost.v1.ScaleAppRequest
+	(*ScaleAppResponse)(nil),        // 56: roost.v1.ScaleAppResponse
+	(*RollbackAppRequest)(nil),      // 57: roost.v1.RollbackAppRequest
+	(*RollbackAppResponse)(nil),     // 58: roost.v1.RollbackAppResponse
+	(*SetAppOfflineRequest)(nil),    // 59: roost.v1.SetAppOfflineRequest
+	(*SetAppOfflineResponse)(nil),   // 60: roost.v1.SetAppOfflineResponse
+	(*ListGenerationsRequest)(nil),  // 61: roost.v1.ListGenerationsRequest
+	(*ListGenerationsResponse)(nil), // 62: roost.v1.ListGenerationsResponse
+	(*WatchRolloutRequest)(nil),     // 63: roost.v1.WatchRolloutRequest
+	(*WatchRolloutResponse)(nil),    // 64: roost.v1.WatchRolloutResponse
+	nil,                             // 65: roost.v1.AppSpec.EnvEntry
+	nil,                             // 66: roost.v1.AppSpec.LabelsEntry
+	nil,                             // 67: roost.v1.HttpCheck.HeadersEntry
+	nil,                             // 68: roost.v1.ApplyAppsRequest.EtagsEntry
+	(*durationpb.Duration)(nil),     // 69: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),   // 70: google.protobuf.Timestamp
 }
 var file_roost_v1_app_proto_depIdxs = []int32{
-	64, // 0: roost.v1.AppSpec.env:type_name -> roost.v1.AppSpec.EnvEntry
-	65, // 1: roost.v1.AppSpec.labels:type_name -> roost.v1.AppSpec.LabelsEntry
-	11, // 2: roost.v1.AppSpec.routes:type_name -> roost.v1.Route
-	12, // 3: roost.v1.AppSpec.listen:type_name -> roost.v1.Listen
-	13, // 4: roost.v1.AppSpec.start:type_name -> roost.v1.Start
-	14, // 5: roost.v1.AppSpec.ready:type_name -> roost.v1.Probe
-	21, // 6: roost.v1.AppSpec.stop:type_name -> roost.v1.Stop
-	22, // 7: roost.v1.AppSpec.restart:type_name -> roost.v1.Restart
-	23, // 8: roost.v1.AppSpec.recycle:type_name -> roost.v1.Recycle
-	24, // 9: roost.v1.AppSpec.idle:type_name -> roost.v1.Idle
-	25, // 10: roost.v1.AppSpec.requests:type_name -> roost.v1.Requests
-	26, // 11: roost.v1.AppSpec.limits:type_name -> roost.v1.Limits
+	65, // 0: roost.v1.AppSpec.env:type_name -> roost.v1.AppSpec.EnvEntry
+	66, // 1: roost.v1.AppSpec.labels:type_name -> roost.v1.AppSpec.LabelsEntry
+	12, // 2: roost.v1.AppSpec.routes:type_name -> roost.v1.Route
+	13, // 3: roost.v1.AppSpec.listen:type_name -> roost.v1.Listen
+	14, // 4: roost.v1.AppSpec.start:type_name -> roost.v1.Start
+	15, // 5: roost.v1.AppSpec.ready:type_name -> roost.v1.Probe
+	22, // 6: roost.v1.AppSpec.stop:type_name -> roost.v1.Stop
+	23, // 7: roost.v1.AppSpec.restart:type_name -> roost.v1.Restart
+	24, // 8: roost.v1.AppSpec.recycle:type_name -> roost.v1.Recycle
+	25, // 9: roost.v1.AppSpec.idle:type_name -> roost.v1.Idle
+	26, // 10: roost.v1.AppSpec.requests:type_name -> roost.v1.Requests
+	27, // 11: roost.v1.AppSpec.limits:type_name -> roost.v1.Limits
 	0,  // 12: roost.v1.AppSpec.preset:type_name -> roost.v1.Preset
-	15, // 13: roost.v1.AppSpec.health:type_name -> roost.v1.Health
-	27, // 14: roost.v1.AppSpec.logs:type_name -> roost.v1.Logs
-	28, // 15: roost.v1.AppSpec.error_page:type_name -> roost.v1.ErrorPage
+	16, // 13: roost.v1.AppSpec.health:type_name -> roost.v1.Health
+	28, // 14: roost.v1.AppSpec.logs:type_name -> roost.v1.Logs
+	29, // 15: roost.v1.AppSpec.error_page:type_name -> roost.v1.ErrorPage
 	1,  // 16: roost.v1.Route.https:type_name -> roost.v1.HttpsPolicy
 	2,  // 17: roost.v1.Listen.mode:type_name -> roost.v1.ListenMode
 	3,  // 18: roost.v1.Start.when:type_name -> roost.v1.StartWhen
-	68, // 19: roost.v1.Start.timeout:type_name -> google.protobuf.Duration
-	16, // 20: roost.v1.Probe.http:type_name -> roost.v1.HttpCheck
-	17, // 21: roost.v1.Probe.tcp:type_name -> roost.v1.TcpCheck
-	18, // 22: roost.v1.Probe.exec:type_name -> roost.v1.ExecCheck
-	19, // 23: roost.v1.Probe.log:type_name -> roost.v1.LogCheck
-	20, // 24: roost.v1.Probe.notify:type_name -> roost.v1.NotifyCheck
-	68, // 25: roost.v1.Probe.interval:type_name -> google.protobuf.Duration
-	68, // 26: roost.v1.Probe.timeout:type_name -> google.protobuf.Duration
-	16, // 27: roost.v1.Health.http:type_name -> roost.v1.HttpCheck
-	17, // 28: roost.v1.Health.tcp:type_name -> roost.v1.TcpCheck
-	18, // 29: roost.v1.Health.exec:type_name -> roost.v1.ExecCheck
-	68, // 30: roost.v1.Health.interval:type_name -> google.protobuf.Duration
-	68, // 31: roost.v1.Health.timeout:type_name -> google.protobuf.Duration
-	66, // 32: roost.v1.HttpCheck.headers:type_name -> roost.v1.HttpCheck.HeadersEntry
-	68, // 33: roost.v1.Stop.timeout:type_name -> google.protobuf.Duration
-	68, // 34: roost.v1.Stop.drain:type_name -> google.protobuf.Duration
+	69, // 19: roost.v1.Start.timeout:type_name -> google.protobuf.Duration
+	17, // 20: roost.v1.Probe.http:type_name -> roost.v1.HttpCheck
+	18, // 21: roost.v1.Probe.tcp:type_name -> roost.v1.TcpCheck
+	19, // 22: roost.v1.Probe.exec:type_name -> roost.v1.ExecCheck
+	20, // 23: roost.v1.Probe.log:type_name -> roost.v1.LogCheck
+	21, // 24: roost.v1.Probe.notify:type_name -> roost.v1.NotifyCheck
+	69, // 25: roost.v1.Probe.interval:type_name -> google.protobuf.Duration
+	69, // 26: roost.v1.Probe.timeout:type_name -> google.protobuf.Duration
+	17, // 27: roost.v1.Health.http:type_name -> roost.v1.HttpCheck
+	18, // 28: roost.v1.Health.tcp:type_name -> roost.v1.TcpCheck
+	19, // 29: roost.v1.Health.exec:type_name -> roost.v1.ExecCheck
+	69, // 30: roost.v1.Health.interval:type_name -> google.protobuf.Duration
+	69, // 31: roost.v1.Health.timeout:type_name -> google.protobuf.Duration
+	67, // 32: roost.v1.HttpCheck.headers:type_name -> roost.v1.HttpCheck.HeadersEntry
+	69, // 33: roost.v1.Stop.timeout:type_name -> google.protobuf.Duration
+	69, // 34: roost.v1.Stop.drain:type_name -> google.protobuf.Duration
 	4,  // 35: roost.v1.Restart.when:type_name -> roost.v1.RestartWhen
-	68, // 36: roost.v1.Restart.backoff:type_name -> google.protobuf.Duration
-	68, // 37: roost.v1.Restart.max_backoff:type_name -> google.protobuf.Duration
+	69, // 36: roost.v1.Restart.backoff:type_name -> google.protobuf.Duration
+	69, // 37: roost.v1.Restart.max_backoff:type_name -> google.protobuf.Duration
 	5,  // 38: roost.v1.Restart.on_rapid_fail:type_name -> roost.v1.OnRapidFail
-	68, // 39: roost.v1.Recycle.min_ready:type_name -> google.protobuf.Duration
-	68, // 40: roost.v1.Recycle.max_age:type_name -> google.protobuf.Duration
-	68, // 41: roost.v1.Recycle.settle:type_name -> google.protobuf.Duration
-	68, // 42: roost.v1.Idle.after:type_name -> google.protobuf.Duration
-	68, // 43: roost.v1.Requests.timeout:type_name -> google.protobuf.Duration
-	68, // 44: roost.v1.Requests.queue_timeout:type_name -> google.protobuf.Duration
+	69, // 39: roost.v1.Recycle.min_ready:type_name -> google.protobuf.Duration
+	69, // 40: roost.v1.Recycle.max_age:type_name -> google.protobuf.Duration
+	69, // 41: roost.v1.Recycle.settle:type_name -> google.protobuf.Duration
+	69, // 42: roost.v1.Idle.after:type_name -> google.protobuf.Duration
+	69, // 43: roost.v1.Requests.timeout:type_name -> google.protobuf.Duration
+	69, // 44: roost.v1.Requests.queue_timeout:type_name -> google.protobuf.Duration
 	6,  // 45: roost.v1.Requests.websockets:type_name -> roost.v1.WebSocketDrain
-	10, // 46: roost.v1.App.spec:type_name -> roost.v1.AppSpec
-	7,  // 47: roost.v1.App.state:type_name -> roost.v1.AppState
-	30, // 48: roost.v1.App.conditions:type_name -> roost.v1.Condition
-	31, // 49: roost.v1.App.rollout:type_name -> roost.v1.Rollout
-	69, // 50: roost.v1.App.retry_time:type_name -> google.protobuf.Timestamp
-	69, // 51: roost.v1.Condition.time:type_name -> google.protobuf.Timestamp
-	8,  // 52: roost.v1.Rollout.phase:type_name -> roost.v1.RolloutPhase
-	69, // 53: roost.v1.Rollout.start_time:type_name -> google.protobuf.Timestamp
-	69, // 54: roost.v1.Rollout.end_time:type_name -> google.protobuf.Timestamp
-	10, // 55: roost.v1.Generation.spec:type_name -> roost.v1.AppSpec
-	69, // 56: roost.v1.Generation.time:type_name -> google.protobuf.Timestamp
-	8,  // 57: roost.v1.Generation.outcome:type_name -> roost.v1.RolloutPhase
-	10, // 58: roost.v1.ApplyAppsRequest.specs:type_name -> roost.v1.AppSpec
-	67, // 59: roost.v1.ApplyAppsRequest.etags:type_name -> roost.v1.ApplyAppsRequest.EtagsEntry
-	9,  // 60: roost.v1.ApplyResult.action:type_name -> roost.v1.ApplyAction
-	29, // 61: roost.v1.ApplyResult.app:type_name -> roost.v1.App
-	35, // 62: roost.v1.ApplyResult.warnings:type_name -> roost.v1.FieldWarning
-	34, // 63: roost.v1.ApplyAppsResponse.results:type_name -> roost.v1.ApplyResult
-	29, // 64: roost.v1.GetAppResponse.app:type_name -> roost.v1.App
-	29, // 65: roost.v1.ListAppsResponse.apps:type_name -> roost.v1.App
-	43, // 66: roost.v1.WatchAppsResponse.snapshot:type_name -> roost.v1.AppsSnapshot
-	44, // 67: roost.v1.WatchAppsResponse.delta:type_name -> roost.v1.AppsDelta
-	45, // 68: roost.v1.WatchAppsResponse.heartbeat:type_name -> roost.v1.Heartbeat
-	29, // 69: roost.v1.AppsSnapshot.apps:type_name -> roost.v1.App
-	29, // 70: roost.v1.AppsDelta.upserts:type_name -> roost.v1.App
-	29, // 71: roost.v1.StartAppResponse.app:type_name -> roost.v1.App
-	29, // 72: roost.v1.StopAppResponse.app:type_name -> roost.v1.App
-	29, // 73: roost.v1.RecycleAppResponse.app:type_name -> roost.v1.App
-	29, // 74: roost.v1.ScaleAppResponse.app:type_name -> roost.v1.App
-	29, // 75: roost.v1.RollbackAppResponse.app:type_name -> roost.v1.App
-	29, // 76: roost.v1.SetAppOfflineResponse.app:type_name -> roost.v1.App
-	32, // 77: roost.v1.ListGenerationsResponse.generations:type_name -> roost.v1.Generation
-	31, // 78: roost.v1.WatchRolloutResponse.rollout:type_name -> roost.v1.Rollout
-	33, // 79: roost.v1.AppService.ApplyApps:input_type -> roost.v1.ApplyAppsRequest
-	37, // 80: roost.v1.AppService.GetApp:input_type -> roost.v1.GetAppRequest
-	39, // 81: roost.v1.AppService.ListApps:input_type -> roost.v1.ListAppsRequest
-	41, // 82: roost.v1.AppService.WatchApps:input_type -> roost.v1.WatchAppsRequest
-	46, // 83: roost.v1.AppService.DeleteApp:input_type -> roost.v1.DeleteAppRequest
-	48, // 84: roost.v1.AppService.StartApp:input_type -> roost.v1.StartAppRequest
-	50, // 85: roost.v1.AppService.StopApp:input_type -> roost.v1.StopAppRequest
-	52, // 86: roost.v1.AppService.RecycleApp:input_type -> roost.v1.RecycleAppRequest
-	54, // 87: roost.v1.AppService.ScaleApp:input_type -> roost.v1.ScaleAppRequest
-	56, // 88: roost.v1.AppService.RollbackApp:input_type -> roost.v1.RollbackAppRequest
-	58, // 89: roost.v1.AppService.SetAppOffline:input_type -> roost.v1.SetAppOfflineRequest
-	60, // 90: roost.v1.AppService.ListGenerations:input_type -> roost.v1.ListGenerationsRequest
-	62, // 91: roost.v1.AppService.WatchRollout:input_type -> roost.v1.WatchRolloutRequest
-	36, // 92: roost.v1.AppService.ApplyApps:output_type -> roost.v1.ApplyAppsResponse
-	38, // 93: roost.v1.AppService.GetApp:output_type -> roost.v1.GetAppResponse
-	40, // 94: roost.v1.AppService.ListApps:output_type -> roost.v1.ListAppsResponse
-	42, // 95: roost.v1.AppService.WatchApps:output_type -> roost.v1.WatchAppsResponse
-	47, // 96: roost.v1.AppService.DeleteApp:output_type -> roost.v1.DeleteAppResponse
-	49, // 97: roost.v1.AppService.StartApp:output_type -> roost.v1.StartAppResponse
-	51, // 98: roost.v1.AppService.StopApp:output_type -> roost.v1.StopAppResponse
-	53, // 99: roost.v1.AppService.RecycleApp:output_type -> roost.v1.RecycleAppResponse
-	55, // 100: roost.v1.AppService.ScaleApp:output_type -> roost.v1.ScaleAppResponse
-	57, // 101: roost.v1.AppService.RollbackApp:output_type -> roost.v1.RollbackAppResponse
-	59, // 102: roost.v1.AppService.SetAppOffline:output_type -> roost.v1.SetAppOfflineResponse
-	61, // 103: roost.v1.AppService.ListGenerations:output_type -> roost.v1.ListGenerationsResponse
-	63, // 104: roost.v1.AppService.WatchRollout:output_type -> roost.v1.WatchRolloutResponse
-	92, // [92:105] is the sub-list for method output_type
-	79, // [79:92] is the sub-list for method input_type
-	79, // [79:79] is the sub-list for extension type_name
-	79, // [79:79] is the sub-list for extension extendee
-	0,  // [0:79] is the sub-list for field type_name
+	7,  // 46: roost.v1.Logs.when_full:type_name -> roost.v1.WhenFull
+	11, // 47: roost.v1.App.spec:type_name -> roost.v1.AppSpec
+	8,  // 48: roost.v1.App.state:type_name -> roost.v1.AppState
+	31, // 49: roost.v1.App.conditions:type_name -> roost.v1.Condition
+	32, // 50: roost.v1.App.rollout:type_name -> roost.v1.Rollout
+	70, // 51: roost.v1.App.retry_time:type_name -> google.protobuf.Timestamp
+	70, // 52: roost.v1.Condition.time:type_name -> google.protobuf.Timestamp
+	9,  // 53: roost.v1.Rollout.phase:type_name -> roost.v1.RolloutPhase
+	70, // 54: roost.v1.Rollout.start_time:type_name -> google.protobuf.Timestamp
+	70, // 55: roost.v1.Rollout.end_time:type_name -> google.protobuf.Timestamp
+	11, // 56: roost.v1.Generation.spec:type_name -> roost.v1.AppSpec
+	70, // 57: roost.v1.Generation.time:type_name -> google.protobuf.Timestamp
+	9,  // 58: roost.v1.Generation.outcome:type_name -> roost.v1.RolloutPhase
+	11, // 59: roost.v1.ApplyAppsRequest.specs:type_name -> roost.v1.AppSpec
+	68, // 60: roost.v1.ApplyAppsRequest.etags:type_name -> roost.v1.ApplyAppsRequest.EtagsEntry
+	10, // 61: roost.v1.ApplyResult.action:type_name -> roost.v1.ApplyAction
+	30, // 62: roost.v1.ApplyResult.app:type_name -> roost.v1.App
+	36, // 63: roost.v1.ApplyResult.warnings:type_name -> roost.v1.FieldWarning
+	35, // 64: roost.v1.ApplyAppsResponse.results:type_name -> roost.v1.ApplyResult
+	30, // 65: roost.v1.GetAppResponse.app:type_name -> roost.v1.App
+	30, // 66: roost.v1.ListAppsResponse.apps:type_name -> roost.v1.App
+	44, // 67: roost.v1.WatchAppsResponse.snapshot:type_name -> roost.v1.AppsSnapshot
+	45, // 68: roost.v1.WatchAppsResponse.delta:type_name -> roost.v1.AppsDelta
+	46, // 69: roost.v1.WatchAppsResponse.heartbeat:type_name -> roost.v1.Heartbeat
+	30, // 70: roost.v1.AppsSnapshot.apps:type_name -> roost.v1.App
+	30, // 71: roost.v1.AppsDelta.upserts:type_name -> roost.v1.App
+	30, // 72: roost.v1.StartAppResponse.app:type_name -> roost.v1.App
+	30, // 73: roost.v1.StopAppResponse.app:type_name -> roost.v1.App
+	30, // 74: roost.v1.RecycleAppResponse.app:type_name -> roost.v1.App
+	30, // 75: roost.v1.ScaleAppResponse.app:type_name -> roost.v1.App
+	30, // 76: roost.v1.RollbackAppResponse.app:type_name -> roost.v1.App
+	30, // 77: roost.v1.SetAppOfflineResponse.app:type_name -> roost.v1.App
+	33, // 78: roost.v1.ListGenerationsResponse.generations:type_name -> roost.v1.Generation
+	32, // 79: roost.v1.WatchRolloutResponse.rollout:type_name -> roost.v1.Rollout
+	34, // 80: roost.v1.AppService.ApplyApps:input_type -> roost.v1.ApplyAppsRequest
+	38, // 81: roost.v1.AppService.GetApp:input_type -> roost.v1.GetAppRequest
+	40, // 82: roost.v1.AppService.ListApps:input_type -> roost.v1.ListAppsRequest
+	42, // 83: roost.v1.AppService.WatchApps:input_type -> roost.v1.WatchAppsRequest
+	47, // 84: roost.v1.AppService.DeleteApp:input_type -> roost.v1.DeleteAppRequest
+	49, // 85: roost.v1.AppService.StartApp:input_type -> roost.v1.StartAppRequest
+	51, // 86: roost.v1.AppService.StopApp:input_type -> roost.v1.StopAppRequest
+	53, // 87: roost.v1.AppService.RecycleApp:input_type -> roost.v1.RecycleAppRequest
+	55, // 88: roost.v1.AppService.ScaleApp:input_type -> roost.v1.ScaleAppRequest
+	57, // 89: roost.v1.AppService.RollbackApp:input_type -> roost.v1.RollbackAppRequest
+	59, // 90: roost.v1.AppService.SetAppOffline:input_type -> roost.v1.SetAppOfflineRequest
+	61, // 91: roost.v1.AppService.ListGenerations:input_type -> roost.v1.ListGenerationsRequest
+	63, // 92: roost.v1.AppService.WatchRollout:input_type -> roost.v1.WatchRolloutRequest
+	37, // 93: roost.v1.AppService.ApplyApps:output_type -> roost.v1.ApplyAppsResponse
+	39, // 94: roost.v1.AppService.GetApp:output_type -> roost.v1.GetAppResponse
+	41, // 95: roost.v1.AppService.ListApps:output_type -> roost.v1.ListAppsResponse
+	43, // 96: roost.v1.AppService.WatchApps:output_type -> roost.v1.WatchAppsResponse
+	48, // 97: roost.v1.AppService.DeleteApp:output_type -> roost.v1.DeleteAppResponse
+	50, // 98: roost.v1.AppService.StartApp:output_type -> roost.v1.StartAppResponse
+	52, // 99: roost.v1.AppService.StopApp:output_type -> roost.v1.StopAppResponse
+	54, // 100: roost.v1.AppService.RecycleApp:output_type -> roost.v1.RecycleAppResponse
+	56, // 101: roost.v1.AppService.ScaleApp:output_type -> roost.v1.ScaleAppResponse
+	58, // 102: roost.v1.AppService.RollbackApp:output_type -> roost.v1.RollbackAppResponse
+	60, // 103: roost.v1.AppService.SetAppOffline:output_type -> roost.v1.SetAppOfflineResponse
+	62, // 104: roost.v1.AppService.ListGenerations:output_type -> roost.v1.ListGenerationsResponse
+	64, // 105: roost.v1.AppService.WatchRollout:output_type -> roost.v1.WatchRolloutResponse
+	93, // [93:106] is the sub-list for method output_type
+	80, // [80:93] is the sub-list for method input_type
+	80, // [80:80] is the sub-list for extension type_name
+	80, // [80:80] is the sub-list for extension extendee
+	0,  // [0:80] is the sub-list for field type_name
 }
 
 func init() { file_roost_v1_app_proto_init() }
@@ -4974,7 +5045,7 @@ func file_roost_v1_app_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roost_v1_app_proto_rawDesc), len(file_roost_v1_app_proto_rawDesc)),
-			NumEnums:      10,
+			NumEnums:      11,
 			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   1,

@@ -199,7 +199,13 @@ type Instance struct {
 	// OutputTail is the end of what it wrote, once it failed.
 	OutputTail string `protobuf:"bytes,11,opt,name=output_tail,json=outputTail,proto3" json:"output_tail,omitempty"`
 	// InFlight requests as the proxies report them.
-	InFlight      int32 `protobuf:"varint,12,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	InFlight int32 `protobuf:"varint,12,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// OutputDroppedBytes could not be written, and did not wait: see logs.when_full.
+	OutputDroppedBytes int64 `protobuf:"varint,13,opt,name=output_dropped_bytes,json=outputDroppedBytes,proto3" json:"output_dropped_bytes,omitempty"`
+	// OutputDroppedLines are the line ends among them.
+	OutputDroppedLines int64 `protobuf:"varint,14,opt,name=output_dropped_lines,json=outputDroppedLines,proto3" json:"output_dropped_lines,omitempty"`
+	// OutputFault is why its output cannot be written now; empty where it can.
+	OutputFault   string `protobuf:"bytes,15,opt,name=output_fault,json=outputFault,proto3" json:"output_fault,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -316,6 +322,27 @@ func (x *Instance) GetInFlight() int32 {
 		return x.InFlight
 	}
 	return 0
+}
+
+func (x *Instance) GetOutputDroppedBytes() int64 {
+	if x != nil {
+		return x.OutputDroppedBytes
+	}
+	return 0
+}
+
+func (x *Instance) GetOutputDroppedLines() int64 {
+	if x != nil {
+		return x.OutputDroppedLines
+	}
+	return 0
+}
+
+func (x *Instance) GetOutputFault() string {
+	if x != nil {
+		return x.OutputFault
+	}
+	return ""
 }
 
 // GetInstanceRequest names an instance.
@@ -910,7 +937,7 @@ const file_roost_v1_instance_proto_rawDesc = "" +
 	"\x06signal\x18\x02 \x01(\tR\x06signal\x12\x10\n" +
 	"\x03oom\x18\x03 \x01(\bR\x03oom\x12\x18\n" +
 	"\aunknown\x18\x04 \x01(\bR\aunknown\x12.\n" +
-	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x97\x03\n" +
+	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x9e\x04\n" +
 	"\bInstance\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\tR\x03app\x12\x1e\n" +
@@ -929,7 +956,10 @@ const file_roost_v1_instance_proto_rawDesc = "" +
 	" \x01(\tR\x06reason\x12\x1f\n" +
 	"\voutput_tail\x18\v \x01(\tR\n" +
 	"outputTail\x12\x1b\n" +
-	"\tin_flight\x18\f \x01(\x05R\binFlight\"$\n" +
+	"\tin_flight\x18\f \x01(\x05R\binFlight\x120\n" +
+	"\x14output_dropped_bytes\x18\r \x01(\x03R\x12outputDroppedBytes\x120\n" +
+	"\x14output_dropped_lines\x18\x0e \x01(\x03R\x12outputDroppedLines\x12!\n" +
+	"\foutput_fault\x18\x0f \x01(\tR\voutputFault\"$\n" +
 	"\x12GetInstanceRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"E\n" +
 	"\x13GetInstanceResponse\x12.\n" +

@@ -54,13 +54,45 @@ func (f Files) Holding(offset int64) (start int64, err error) {
 	return starts[i-1], nil
 }
 
-// Oldest is where the oldest segment begins that is left; false where none is.
-func (f Files) Oldest() (start int64, ok bool) {
+// Next is where the first segment begins that does so behind offset; false where
+// none does.
+func (f Files) Next(offset int64) (start int64, ok bool) {
 	starts, err := f.starts()
-	if err != nil || len(starts) == 0 {
+	i, _ := slices.BinarySearch(starts, offset+1)
+	if err != nil || i == len(starts) {
 		return 0, false
 	}
-	return starts[0], true
+	return starts[i], true
+}
+
+// endBefore is where the segment before the one at start ends; start where there is
+// none.
+func (f Files) endBefore(start int64) int64 {
+	before, err := f.Holding(start - 1)
+	if err != nil {
+		return start
+	}
+	info, err := os.Stat(f.Segment(before))
+	if err != nil {
+		return start
+	}
+	return before + info.Size()
+}
+
+// rename makes the empty segment at start the one at to. The index goes first: a
+// segment without one is found again.
+func (f Files) rename(start, to int64) error {
+	from, next := f.Segment(start), f.Segment(to)
+	if err := os.Rename(from+IndexSuffix, next+IndexSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Rename(from, next)
+}
+
+// remove deletes what there is of a segment that was not begun.
+func (f Files) remove(start int64) {
+	path := f.Segment(start)
+	_, _ = os.Remove(path), os.Remove(path+IndexSuffix)
 }
 
 // starts lists where the stream's segments begin, ascending.

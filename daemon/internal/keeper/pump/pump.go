@@ -41,12 +41,26 @@ type Pump struct {
 	entries  int64 // bytes of index
 	finish   chan struct{}
 	finished sync.Once
-	plain    bool // the file system of segment has no splice
+	leaving  atomic.Bool   // what is not moved by finish is another's
+	again    chan struct{} // one slot: what could not be written is tried again now
+	plain    bool          // the file system of segment has no splice
+	left     []byte        // then: read, and not written yet
 	moved    func(end int64)
 	rolled   func()
+	full     func() string
+	changed  func(State)
 	maxSize  atomic.Int64 // of a segment; 0 is any
+	block    atomic.Bool  // what cannot be written waits
+	pass     atomic.Bool  // the next segment is begun though there is no room
+	granted  bool         // the segment may be filled
 	stuck    bool         // the last roll failed
-	stalled  bool         // the last write failed
+	pipe     int          // bytes that the FIFO has room for
+	broken   bool         // something was dropped behind the segment's end
+	gap      int64        // bytes of that which no file's name tells of yet
+	torn     bool         // what was dropped last was not the end of a line
+	untold   bool         // no state was told of a stream that an earlier pump had moved
+	dropped  State        // how much, so far
+	told     State
 }
 
 // Open opens the stream's FIFO, which must have a writer already or it would look
@@ -56,8 +70,10 @@ func Open(poller *Poller, fifo string, f Files, log hclog.Logger) (*Pump, error)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: fifo, Err: err}
 	}
-	enlarge(fd)
-	p := &Pump{log: log, poller: poller, files: f, fifo: fd, ready: make(chan struct{}, 1), finish: make(chan struct{})}
+	p := &Pump{
+		log: log, poller: poller, files: f, fifo: fd, pipe: enlarge(fd),
+		ready: make(chan struct{}, 1), finish: make(chan struct{}), again: make(chan struct{}, 1),
+	}
 	if err := poller.add(fd, p.ready); err != nil {
 		p.Close()
 		return nil, err
@@ -78,7 +94,13 @@ func (p *Pump) Resume() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return p.begin(start)
+	if err := p.begin(start); err != nil {
+		return err
+	}
+	// That one may have been killed while it dropped a line.
+	p.torn = p.end == start && start > p.files.endBefore(start)
+	p.broken, p.untold = p.torn, true
+	return nil
 }
 
 // begin makes the segment at start the one that is written to.
@@ -93,47 +115,9 @@ func (p *Pump) begin(start int64) error {
 		return err
 	}
 	p.closeFiles()
-	p.segment, p.start, p.end = segment, start, start+size
+	p.segment, p.start, p.end, p.granted = segment, start, start+size, size > 0
 	p.index, p.entries = index, entries-entries%entry // a last one may be cut off
 	return nil
-}
-
-// SetMaxSize has the stream go on in a new segment once one has so many bytes; 0 is
-// never. It may be called at any time.
-func (p *Pump) SetMaxSize(bytes int64) { p.maxSize.Store(bytes) }
-
-// OnRoll has f called after each new segment. It must not block, and is set before
-// Run.
-func (p *Pump) OnRoll(f func()) { p.rolled = f }
-
-// roll begins a new segment where one is full. Where that fails the old one goes on
-// growing: an app is not to wait for it.
-func (p *Pump) roll() {
-	limit := p.maxSize.Load()
-	if limit <= 0 || p.end-p.start < limit {
-		return
-	}
-	err := p.begin(p.end)
-	if err != nil {
-		// A part of it may be there. Nothing was written to it, and left behind it
-		// would hide what the old one gets now.
-		next := p.files.Segment(p.end)
-		_, _ = os.Remove(next), os.Remove(next+IndexSuffix)
-	}
-	if err != nil && !p.stuck {
-		p.log.Warn("cannot begin a new segment, the old one grows", "segment", p.segment.Name(), "error", err)
-	}
-	if p.stuck = err != nil; !p.stuck && p.rolled != nil {
-		p.rolled()
-	}
-}
-
-// room is how much goes into the segment at once.
-func (p *Pump) room() int {
-	if left := p.maxSize.Load() - (p.end - p.start); left > 0 {
-		return int(min(left, batch))
-	}
-	return batch
 }
 
 // OnMove has f called after each move, with the stream's end. It
@@ -163,19 +147,27 @@ func (p *Pump) closeFiles() {
 }
 
 // Finish tells that nobody is left to write. Run then moves what is still in the
-// FIFO and returns.
+// FIFO, beyond all limits, and returns; what no disk takes is dropped.
 func (p *Pump) Finish() { p.finished.Do(func() { close(p.finish) }) }
 
+// Leave has Run move what can be moved at once, and return: the rest stays in the
+// FIFO, for the next keeper.
+func (p *Pump) Leave() {
+	p.leaving.Store(true)
+	p.Finish()
+}
+
 // Run moves until the stream has ended: until no process has it open any more, or
-// until Finish. It closes the pump.
+// until Finish or Leave. It closes the pump.
 func (p *Pump) Run() {
 	defer p.Close()
 	var pace pace
-	waited, stalls := true, 0
+	waited := true
 	for {
 		n, err := p.move()
 		switch {
 		case errors.Is(err, unix.EAGAIN):
+			p.tell("", false)
 			if isClosed(p.finish) {
 				return
 			}
@@ -185,16 +177,16 @@ func (p *Pump) Run() {
 			}
 			waited = true
 		case err != nil:
-			if stalls++; isClosed(p.finish) && stalls > stallsAtEnd {
-				p.log.Error("output of an ended instance is lost", "segment", p.segment.Name(), "error", err)
+			if !p.outlast(err) {
 				return
 			}
-			p.stall(err)
 		case n == 0:
+			p.tell("", false)
 			return
 		default:
+			p.tell("", false)
 			p.pause(pace.after(n, waited))
-			waited, stalls, p.stalled = false, 0, false
+			waited = false
 		}
 	}
 }
@@ -215,7 +207,9 @@ func (p *Pump) wait() error {
 // nothing, 0 at the end.
 func (p *Pump) move() (int, error) {
 	for {
-		p.roll()
+		if err := p.prepare(); err != nil {
+			return 0, err
+		}
 		at := p.end
 		n, err := p.splice()
 		if n > 0 {
@@ -236,6 +230,14 @@ func (p *Pump) move() (int, error) {
 	}
 }
 
+// prepare sees to it that there is a segment to write to.
+func (p *Pump) prepare() error {
+	if p.broken {
+		return p.mend()
+	}
+	return p.roll()
+}
+
 func (p *Pump) splice() (int64, error) {
 	if p.plain {
 		return p.copy()
@@ -247,23 +249,20 @@ func (p *Pump) splice() (int64, error) {
 // copy is for file systems that cannot splice. Killed between its two steps it
 // loses a buffer.
 func (p *Pump) copy() (int64, error) {
-	buf := make([]byte, min(p.room(), 64<<10))
-	n, err := unix.Read(p.fifo, buf)
-	if n <= 0 {
-		return 0, err
-	}
-	for done := 0; done < n; {
-		m, err := p.segment.WriteAt(buf[done:n], p.end-p.start+int64(done))
-		done += m
-		if err == nil {
-			continue
+	if len(p.left) == 0 {
+		buf := make([]byte, min(p.room(), 64<<10))
+		n, err := unix.Read(p.fifo, buf)
+		if n <= 0 {
+			return 0, err
 		}
-		if isClosed(p.finish) {
-			return int64(done), nil
-		}
-		p.stall(err)
+		p.left = buf[:n]
 	}
-	return int64(n), nil
+	n, err := p.segment.WriteAt(p.left, p.end-p.start)
+	p.left = p.left[n:]
+	if n > 0 {
+		err = nil // it comes again with the rest
+	}
+	return int64(n), err
 }
 
 func isClosed(c <-chan struct{}) bool {
@@ -286,28 +285,6 @@ func (p *Pump) note(offset int64) {
 	}
 }
 
-const (
-	// stallWait is how long a write that failed waits for its next try: by timer,
-	// as poll would report the FIFO readable all the time.
-	stallWait = 250 * time.Millisecond
-	// stallsAtEnd is how often an ended instance's output is tried.
-	stallsAtEnd = 4
-)
-
-// stall waits before a failed write is tried again. The output stays in the FIFO
-// meanwhile, and the app waits when that is full.
-func (p *Pump) stall(err error) {
-	level := hclog.Warn
-	if p.stalled { // told once, or a full disk would fill another with that
-		level = hclog.Debug
-	}
-	p.stalled = true
-	p.log.Log(level, "cannot write output, will try again", "segment", p.segment.Name(), "error", err)
-	t := time.NewTimer(stallWait)
-	defer t.Stop()
-	<-t.C
-}
-
 // pause waits so that more comes together, unless the stream ends.
 func (p *Pump) pause(d time.Duration) {
 	if d == 0 {
@@ -322,11 +299,19 @@ func (p *Pump) pause(d time.Duration) {
 }
 
 // enlarge gives a pipe the most room that it may have. Beyond their soft limit,
-// users other than root get pipes of two pages, so theirs are asked for less.
-func enlarge(fd int) {
+// users other than root get pipes of two pages, so theirs are asked for less. It
+// returns how much that is.
+func enlarge(fd int) int {
 	size := 1 << 20
 	if os.Geteuid() != 0 {
 		size = 256 << 10
 	}
-	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, size)
+	if got, err := unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, size); err == nil {
+		return got
+	}
+	got, err := unix.FcntlInt(uintptr(fd), unix.F_GETPIPE_SZ, 0)
+	if err != nil {
+		got = os.Getpagesize()
+	}
+	return got
 }

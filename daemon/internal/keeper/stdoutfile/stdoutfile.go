@@ -249,9 +249,10 @@ func (c *Copy) step(p piece) (int, error) {
 	switch {
 	case n > 0:
 	case errors.Is(err, io.EOF) || errors.Is(err, fs.ErrNotExist):
-		// It was deleted, or cut, before it was copied, and will not come again.
-		if oldest, ok := s.files.Oldest(); ok && oldest > s.pos {
-			end = min(end, oldest)
+		// It was deleted, or cut, before it was copied, or could not be written, and will
+		// not come again.
+		if next, ok := s.files.Next(s.pos); ok {
+			end = min(end, next)
 		}
 		c.told(fmt.Errorf("%d bytes of %s were gone before they were copied", end-s.pos, s.files.Stream))
 		return int(end - s.pos), nil

@@ -522,7 +522,10 @@ type LogLimits struct {
 	// MaxSize of one segment in bytes.
 	MaxSize int64 `protobuf:"varint,1,opt,name=max_size,json=maxSize,proto3" json:"max_size,omitempty"`
 	// MaxFiles is how many such sizes all segments of the app may hold together.
-	MaxFiles      int32 `protobuf:"varint,2,opt,name=max_files,json=maxFiles,proto3" json:"max_files,omitempty"`
+	MaxFiles int32 `protobuf:"varint,2,opt,name=max_files,json=maxFiles,proto3" json:"max_files,omitempty"`
+	// Block has the app wait for room where its output finds none; else its oldest is
+	// deleted, and what cannot be written is dropped.
+	Block         bool `protobuf:"varint,3,opt,name=block,proto3" json:"block,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -571,6 +574,96 @@ func (x *LogLimits) GetMaxFiles() int32 {
 	return 0
 }
 
+func (x *LogLimits) GetBlock() bool {
+	if x != nil {
+		return x.Block
+	}
+	return false
+}
+
+// Output is what is not as it should be with what an instance writes.
+type Output struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Fault is why it cannot be written now; empty where it can.
+	Fault string `protobuf:"bytes,1,opt,name=fault,proto3" json:"fault,omitempty"`
+	// Waits is set where it waits for that to pass, and with a full pipe the app does.
+	Waits bool `protobuf:"varint,2,opt,name=waits,proto3" json:"waits,omitempty"`
+	// DroppedBytes of it, so far.
+	DroppedBytes int64 `protobuf:"varint,3,opt,name=dropped_bytes,json=droppedBytes,proto3" json:"dropped_bytes,omitempty"`
+	// DroppedLines are the line ends among them.
+	DroppedLines int64 `protobuf:"varint,4,opt,name=dropped_lines,json=droppedLines,proto3" json:"dropped_lines,omitempty"`
+	// Missing is set where its last output may be: it ended while neither a keeper nor
+	// a daemon held its pipes.
+	Missing       bool `protobuf:"varint,5,opt,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Output) Reset() {
+	*x = Output{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Output) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Output) ProtoMessage() {}
+
+func (x *Output) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Output.ProtoReflect.Descriptor instead.
+func (*Output) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Output) GetFault() string {
+	if x != nil {
+		return x.Fault
+	}
+	return ""
+}
+
+func (x *Output) GetWaits() bool {
+	if x != nil {
+		return x.Waits
+	}
+	return false
+}
+
+func (x *Output) GetDroppedBytes() int64 {
+	if x != nil {
+		return x.DroppedBytes
+	}
+	return 0
+}
+
+func (x *Output) GetDroppedLines() int64 {
+	if x != nil {
+		return x.DroppedLines
+	}
+	return 0
+}
+
+func (x *Output) GetMissing() bool {
+	if x != nil {
+		return x.Missing
+	}
+	return false
+}
+
 // StdoutFile is a copy of what an instance writes, in files of its user.
 type StdoutFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -588,7 +681,7 @@ type StdoutFile struct {
 
 func (x *StdoutFile) Reset() {
 	*x = StdoutFile{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[7]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -600,7 +693,7 @@ func (x *StdoutFile) String() string {
 func (*StdoutFile) ProtoMessage() {}
 
 func (x *StdoutFile) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[7]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -613,7 +706,7 @@ func (x *StdoutFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StdoutFile.ProtoReflect.Descriptor instead.
 func (*StdoutFile) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{7}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StdoutFile) GetPrefix() string {
@@ -657,7 +750,7 @@ type LaunchResponse struct {
 
 func (x *LaunchResponse) Reset() {
 	*x = LaunchResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[8]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -669,7 +762,7 @@ func (x *LaunchResponse) String() string {
 func (*LaunchResponse) ProtoMessage() {}
 
 func (x *LaunchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[8]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -682,7 +775,7 @@ func (x *LaunchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchResponse.ProtoReflect.Descriptor instead.
 func (*LaunchResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{8}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LaunchResponse) GetRecord() *Record {
@@ -715,7 +808,7 @@ type LaunchFailure struct {
 
 func (x *LaunchFailure) Reset() {
 	*x = LaunchFailure{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[9]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +820,7 @@ func (x *LaunchFailure) String() string {
 func (*LaunchFailure) ProtoMessage() {}
 
 func (x *LaunchFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[9]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +833,7 @@ func (x *LaunchFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaunchFailure.ProtoReflect.Descriptor instead.
 func (*LaunchFailure) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{9}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LaunchFailure) GetStep() string {
@@ -802,14 +895,16 @@ type Record struct {
 	// StdoutFile is where its output is copied to; absent is nowhere.
 	StdoutFile *StdoutFile `protobuf:"bytes,17,opt,name=stdout_file,json=stdoutFile,proto3" json:"stdout_file,omitempty"`
 	// Logs is how much of the app's output is kept.
-	Logs          *LogLimits `protobuf:"bytes,18,opt,name=logs,proto3" json:"logs,omitempty"`
+	Logs *LogLimits `protobuf:"bytes,18,opt,name=logs,proto3" json:"logs,omitempty"`
+	// Output that was lost, or waits; absent where all is well.
+	Output        *Output `protobuf:"bytes,19,opt,name=output,proto3" json:"output,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[10]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +916,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[10]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +929,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{10}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Record) GetInstance() string {
@@ -963,6 +1058,13 @@ func (x *Record) GetLogs() *LogLimits {
 	return nil
 }
 
+func (x *Record) GetOutput() *Output {
+	if x != nil {
+		return x.Output
+	}
+	return nil
+}
+
 // Exit is how a leader ended.
 type Exit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -982,7 +1084,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[11]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1096,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[11]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1109,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{11}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Exit) GetCode() int32 {
@@ -1054,7 +1156,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1168,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[12]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1181,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{12}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{13}
 }
 
 // ListResponse holds every record.
@@ -1093,7 +1195,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1105,7 +1207,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[13]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1118,7 +1220,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{13}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListResponse) GetRecords() []*Record {
@@ -1137,7 +1239,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1149,7 +1251,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[14]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1162,7 +1264,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{14}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{15}
 }
 
 // WatchResponse is a changed record.
@@ -1182,7 +1284,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1296,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[15]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1309,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{15}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchResponse) GetRecord() *Record {
@@ -1253,7 +1355,7 @@ type LogsDeleted struct {
 
 func (x *LogsDeleted) Reset() {
 	*x = LogsDeleted{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1265,7 +1367,7 @@ func (x *LogsDeleted) String() string {
 func (*LogsDeleted) ProtoMessage() {}
 
 func (x *LogsDeleted) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[16]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1278,7 +1380,7 @@ func (x *LogsDeleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsDeleted.ProtoReflect.Descriptor instead.
 func (*LogsDeleted) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{16}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *LogsDeleted) GetApp() string {
@@ -1318,7 +1420,7 @@ type Orphan struct {
 
 func (x *Orphan) Reset() {
 	*x = Orphan{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1330,7 +1432,7 @@ func (x *Orphan) String() string {
 func (*Orphan) ProtoMessage() {}
 
 func (x *Orphan) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[17]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1343,7 +1445,7 @@ func (x *Orphan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Orphan.ProtoReflect.Descriptor instead.
 func (*Orphan) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{17}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Orphan) GetPid() int32 {
@@ -1380,7 +1482,7 @@ type SignalRequest struct {
 
 func (x *SignalRequest) Reset() {
 	*x = SignalRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1494,7 @@ func (x *SignalRequest) String() string {
 func (*SignalRequest) ProtoMessage() {}
 
 func (x *SignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[18]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1507,7 @@ func (x *SignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
 func (*SignalRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{18}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SignalRequest) GetInstance() string {
@@ -1431,7 +1533,7 @@ type SignalResponse struct {
 
 func (x *SignalResponse) Reset() {
 	*x = SignalResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1545,7 @@ func (x *SignalResponse) String() string {
 func (*SignalResponse) ProtoMessage() {}
 
 func (x *SignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[19]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1558,7 @@ func (x *SignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalResponse.ProtoReflect.Descriptor instead.
 func (*SignalResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{19}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{20}
 }
 
 // KillRequest names an instance.
@@ -1470,7 +1572,7 @@ type KillRequest struct {
 
 func (x *KillRequest) Reset() {
 	*x = KillRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1584,7 @@ func (x *KillRequest) String() string {
 func (*KillRequest) ProtoMessage() {}
 
 func (x *KillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[20]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1597,7 @@ func (x *KillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRequest.ProtoReflect.Descriptor instead.
 func (*KillRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{20}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *KillRequest) GetInstance() string {
@@ -1514,7 +1616,7 @@ type KillResponse struct {
 
 func (x *KillResponse) Reset() {
 	*x = KillResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1628,7 @@ func (x *KillResponse) String() string {
 func (*KillResponse) ProtoMessage() {}
 
 func (x *KillResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[21]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1641,7 @@ func (x *KillResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillResponse.ProtoReflect.Descriptor instead.
 func (*KillResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{21}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{22}
 }
 
 // ForgetRequest names an ended instance.
@@ -1553,7 +1655,7 @@ type ForgetRequest struct {
 
 func (x *ForgetRequest) Reset() {
 	*x = ForgetRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1565,7 +1667,7 @@ func (x *ForgetRequest) String() string {
 func (*ForgetRequest) ProtoMessage() {}
 
 func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[22]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1578,7 +1680,7 @@ func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetRequest.ProtoReflect.Descriptor instead.
 func (*ForgetRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{22}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ForgetRequest) GetInstance() string {
@@ -1597,7 +1699,7 @@ type ForgetResponse struct {
 
 func (x *ForgetResponse) Reset() {
 	*x = ForgetResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1609,7 +1711,7 @@ func (x *ForgetResponse) String() string {
 func (*ForgetResponse) ProtoMessage() {}
 
 func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[23]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1622,7 +1724,7 @@ func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetResponse.ProtoReflect.Descriptor instead.
 func (*ForgetResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{23}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{24}
 }
 
 // AnnotateRequest names an instance and what to add.
@@ -1638,7 +1740,7 @@ type AnnotateRequest struct {
 
 func (x *AnnotateRequest) Reset() {
 	*x = AnnotateRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1650,7 +1752,7 @@ func (x *AnnotateRequest) String() string {
 func (*AnnotateRequest) ProtoMessage() {}
 
 func (x *AnnotateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[24]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1663,7 +1765,7 @@ func (x *AnnotateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnotateRequest.ProtoReflect.Descriptor instead.
 func (*AnnotateRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{24}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AnnotateRequest) GetInstance() string {
@@ -1689,7 +1791,7 @@ type AnnotateResponse struct {
 
 func (x *AnnotateResponse) Reset() {
 	*x = AnnotateResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1701,7 +1803,7 @@ func (x *AnnotateResponse) String() string {
 func (*AnnotateResponse) ProtoMessage() {}
 
 func (x *AnnotateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[25]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1714,7 +1816,7 @@ func (x *AnnotateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnotateResponse.ProtoReflect.Descriptor instead.
 func (*AnnotateResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{25}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{26}
 }
 
 // LimitLogsRequest names an app and its limits.
@@ -1730,7 +1832,7 @@ type LimitLogsRequest struct {
 
 func (x *LimitLogsRequest) Reset() {
 	*x = LimitLogsRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1742,7 +1844,7 @@ func (x *LimitLogsRequest) String() string {
 func (*LimitLogsRequest) ProtoMessage() {}
 
 func (x *LimitLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[26]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1755,7 +1857,7 @@ func (x *LimitLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitLogsRequest.ProtoReflect.Descriptor instead.
 func (*LimitLogsRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{26}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LimitLogsRequest) GetApp() string {
@@ -1781,7 +1883,7 @@ type LimitLogsResponse struct {
 
 func (x *LimitLogsResponse) Reset() {
 	*x = LimitLogsResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1793,7 +1895,7 @@ func (x *LimitLogsResponse) String() string {
 func (*LimitLogsResponse) ProtoMessage() {}
 
 func (x *LimitLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[27]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1806,7 +1908,90 @@ func (x *LimitLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitLogsResponse.ProtoReflect.Descriptor instead.
 func (*LimitLogsResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{27}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{28}
+}
+
+// UnblockRequest names an instance.
+type UnblockRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Instance id.
+	Instance      string `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnblockRequest) Reset() {
+	*x = UnblockRequest{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnblockRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnblockRequest) ProtoMessage() {}
+
+func (x *UnblockRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnblockRequest.ProtoReflect.Descriptor instead.
+func (*UnblockRequest) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *UnblockRequest) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+// UnblockResponse is empty.
+type UnblockResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnblockResponse) Reset() {
+	*x = UnblockResponse{}
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnblockResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnblockResponse) ProtoMessage() {}
+
+func (x *UnblockResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnblockResponse.ProtoReflect.Descriptor instead.
+func (*UnblockResponse) Descriptor() ([]byte, []int) {
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{30}
 }
 
 // MembersRequest names an instance.
@@ -1820,7 +2005,7 @@ type MembersRequest struct {
 
 func (x *MembersRequest) Reset() {
 	*x = MembersRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1832,7 +2017,7 @@ func (x *MembersRequest) String() string {
 func (*MembersRequest) ProtoMessage() {}
 
 func (x *MembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[28]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1845,7 +2030,7 @@ func (x *MembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersRequest.ProtoReflect.Descriptor instead.
 func (*MembersRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{28}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MembersRequest) GetInstance() string {
@@ -1866,7 +2051,7 @@ type MembersResponse struct {
 
 func (x *MembersResponse) Reset() {
 	*x = MembersResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +2063,7 @@ func (x *MembersResponse) String() string {
 func (*MembersResponse) ProtoMessage() {}
 
 func (x *MembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[29]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +2076,7 @@ func (x *MembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersResponse.ProtoReflect.Descriptor instead.
 func (*MembersResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{29}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MembersResponse) GetPids() []int32 {
@@ -1915,7 +2100,7 @@ type MemoryRequest struct {
 
 func (x *MemoryRequest) Reset() {
 	*x = MemoryRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[30]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1927,7 +2112,7 @@ func (x *MemoryRequest) String() string {
 func (*MemoryRequest) ProtoMessage() {}
 
 func (x *MemoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[30]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1940,7 +2125,7 @@ func (x *MemoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryRequest.ProtoReflect.Descriptor instead.
 func (*MemoryRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{30}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MemoryRequest) GetInstance() string {
@@ -1969,7 +2154,7 @@ type MemoryResponse struct {
 
 func (x *MemoryResponse) Reset() {
 	*x = MemoryResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[31]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2166,7 @@ func (x *MemoryResponse) String() string {
 func (*MemoryResponse) ProtoMessage() {}
 
 func (x *MemoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[31]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2179,7 @@ func (x *MemoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryResponse.ProtoReflect.Descriptor instead.
 func (*MemoryResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{31}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MemoryResponse) GetBytes() int64 {
@@ -2015,7 +2200,7 @@ type OwnerRequest struct {
 
 func (x *OwnerRequest) Reset() {
 	*x = OwnerRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[32]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2027,7 +2212,7 @@ func (x *OwnerRequest) String() string {
 func (*OwnerRequest) ProtoMessage() {}
 
 func (x *OwnerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[32]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2040,7 +2225,7 @@ func (x *OwnerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerRequest.ProtoReflect.Descriptor instead.
 func (*OwnerRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{32}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *OwnerRequest) GetPid() int32 {
@@ -2061,7 +2246,7 @@ type OwnerResponse struct {
 
 func (x *OwnerResponse) Reset() {
 	*x = OwnerResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[33]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2073,7 +2258,7 @@ func (x *OwnerResponse) String() string {
 func (*OwnerResponse) ProtoMessage() {}
 
 func (x *OwnerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[33]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2086,7 +2271,7 @@ func (x *OwnerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnerResponse.ProtoReflect.Descriptor instead.
 func (*OwnerResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{33}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *OwnerResponse) GetInstance() string {
@@ -2121,7 +2306,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[34]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2133,7 +2318,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[34]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2146,7 +2331,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{34}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ExecRequest) GetInstance() string {
@@ -2222,7 +2407,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[35]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2234,7 +2419,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[35]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2247,7 +2432,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{35}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ExecResponse) GetExit() *Exit {
@@ -2291,7 +2476,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[36]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2303,7 +2488,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[36]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2316,7 +2501,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{36}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ShutdownRequest) GetKill() bool {
@@ -2342,7 +2527,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[37]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2354,7 +2539,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[37]
+	mi := &file_roost_keeper_v1_keeper_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2367,7 +2552,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{37}
+	return file_roost_keeper_v1_keeper_proto_rawDescGZIP(), []int{40}
 }
 
 var File_roost_keeper_v1_keeper_proto protoreflect.FileDescriptor
@@ -2428,10 +2613,17 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\x04logs\x18\x13 \x01(\v2\x1a.roost.keeper.v1.LogLimitsR\x04logs\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"C\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Y\n" +
 	"\tLogLimits\x12\x19\n" +
 	"\bmax_size\x18\x01 \x01(\x03R\amaxSize\x12\x1b\n" +
-	"\tmax_files\x18\x02 \x01(\x05R\bmaxFiles\"\x99\x01\n" +
+	"\tmax_files\x18\x02 \x01(\x05R\bmaxFiles\x12\x14\n" +
+	"\x05block\x18\x03 \x01(\bR\x05block\"\x98\x01\n" +
+	"\x06Output\x12\x14\n" +
+	"\x05fault\x18\x01 \x01(\tR\x05fault\x12\x14\n" +
+	"\x05waits\x18\x02 \x01(\bR\x05waits\x12#\n" +
+	"\rdropped_bytes\x18\x03 \x01(\x03R\fdroppedBytes\x12#\n" +
+	"\rdropped_lines\x18\x04 \x01(\x03R\fdroppedLines\x12\x18\n" +
+	"\amissing\x18\x05 \x01(\bR\amissing\"\x99\x01\n" +
 	"\n" +
 	"StdoutFile\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x19\n" +
@@ -2446,7 +2638,7 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\rLaunchFailure\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
 	"\x05errno\x18\x02 \x01(\x05R\x05errno\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x9b\x06\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\xcc\x06\n" +
 	"\x06Record\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\tR\x03app\x12\x1e\n" +
@@ -2473,7 +2665,8 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\fstdout_fault\x18\x10 \x01(\tR\vstdoutFault\x12<\n" +
 	"\vstdout_file\x18\x11 \x01(\v2\x1b.roost.keeper.v1.StdoutFileR\n" +
 	"stdoutFile\x12.\n" +
-	"\x04logs\x18\x12 \x01(\v2\x1a.roost.keeper.v1.LogLimitsR\x04logs\x1a>\n" +
+	"\x04logs\x18\x12 \x01(\v2\x1a.roost.keeper.v1.LogLimitsR\x04logs\x12/\n" +
+	"\x06output\x18\x13 \x01(\v2\x17.roost.keeper.v1.OutputR\x06output\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a=\n" +
@@ -2524,6 +2717,9 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x122\n" +
 	"\x06limits\x18\x02 \x01(\v2\x1a.roost.keeper.v1.LogLimitsR\x06limits\"\x13\n" +
 	"\x11LimitLogsResponse\",\n" +
+	"\x0eUnblockRequest\x12\x1a\n" +
+	"\binstance\x18\x01 \x01(\tR\binstance\"\x11\n" +
+	"\x0fUnblockResponse\",\n" +
 	"\x0eMembersRequest\x12\x1a\n" +
 	"\binstance\x18\x01 \x01(\tR\binstance\"%\n" +
 	"\x0fMembersResponse\x12\x12\n" +
@@ -2556,7 +2752,7 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\x0fShutdownRequest\x12\x12\n" +
 	"\x04kill\x18\x01 \x01(\bR\x04kill\x12\x14\n" +
 	"\x05leave\x18\x02 \x01(\bR\x05leave\"\x12\n" +
-	"\x10ShutdownResponse2\x82\t\n" +
+	"\x10ShutdownResponse2\xd0\t\n" +
 	"\rKeeperService\x12F\n" +
 	"\x05Hello\x12\x1d.roost.keeper.v1.HelloRequest\x1a\x1e.roost.keeper.v1.HelloResponse\x12X\n" +
 	"\vReportExits\x12#.roost.keeper.v1.ReportExitsRequest\x1a$.roost.keeper.v1.ReportExitsResponse\x12I\n" +
@@ -2566,7 +2762,8 @@ const file_roost_keeper_v1_keeper_proto_rawDesc = "" +
 	"\x06Signal\x12\x1e.roost.keeper.v1.SignalRequest\x1a\x1f.roost.keeper.v1.SignalResponse\x12C\n" +
 	"\x04Kill\x12\x1c.roost.keeper.v1.KillRequest\x1a\x1d.roost.keeper.v1.KillResponse\x12I\n" +
 	"\x06Forget\x12\x1e.roost.keeper.v1.ForgetRequest\x1a\x1f.roost.keeper.v1.ForgetResponse\x12R\n" +
-	"\tLimitLogs\x12!.roost.keeper.v1.LimitLogsRequest\x1a\".roost.keeper.v1.LimitLogsResponse\x12O\n" +
+	"\tLimitLogs\x12!.roost.keeper.v1.LimitLogsRequest\x1a\".roost.keeper.v1.LimitLogsResponse\x12L\n" +
+	"\aUnblock\x12\x1f.roost.keeper.v1.UnblockRequest\x1a .roost.keeper.v1.UnblockResponse\x12O\n" +
 	"\bAnnotate\x12 .roost.keeper.v1.AnnotateRequest\x1a!.roost.keeper.v1.AnnotateResponse\x12L\n" +
 	"\aMembers\x12\x1f.roost.keeper.v1.MembersRequest\x1a .roost.keeper.v1.MembersResponse\x12I\n" +
 	"\x06Memory\x12\x1e.roost.keeper.v1.MemoryRequest\x1a\x1f.roost.keeper.v1.MemoryResponse\x12F\n" +
@@ -2586,7 +2783,7 @@ func file_roost_keeper_v1_keeper_proto_rawDescGZIP() []byte {
 	return file_roost_keeper_v1_keeper_proto_rawDescData
 }
 
-var file_roost_keeper_v1_keeper_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_roost_keeper_v1_keeper_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_roost_keeper_v1_keeper_proto_goTypes = []any{
 	(*HelloRequest)(nil),          // 0: roost.keeper.v1.HelloRequest
 	(*HelloResponse)(nil),         // 1: roost.keeper.v1.HelloResponse
@@ -2595,109 +2792,115 @@ var file_roost_keeper_v1_keeper_proto_goTypes = []any{
 	(*Credential)(nil),            // 4: roost.keeper.v1.Credential
 	(*LaunchRequest)(nil),         // 5: roost.keeper.v1.LaunchRequest
 	(*LogLimits)(nil),             // 6: roost.keeper.v1.LogLimits
-	(*StdoutFile)(nil),            // 7: roost.keeper.v1.StdoutFile
-	(*LaunchResponse)(nil),        // 8: roost.keeper.v1.LaunchResponse
-	(*LaunchFailure)(nil),         // 9: roost.keeper.v1.LaunchFailure
-	(*Record)(nil),                // 10: roost.keeper.v1.Record
-	(*Exit)(nil),                  // 11: roost.keeper.v1.Exit
-	(*ListRequest)(nil),           // 12: roost.keeper.v1.ListRequest
-	(*ListResponse)(nil),          // 13: roost.keeper.v1.ListResponse
-	(*WatchRequest)(nil),          // 14: roost.keeper.v1.WatchRequest
-	(*WatchResponse)(nil),         // 15: roost.keeper.v1.WatchResponse
-	(*LogsDeleted)(nil),           // 16: roost.keeper.v1.LogsDeleted
-	(*Orphan)(nil),                // 17: roost.keeper.v1.Orphan
-	(*SignalRequest)(nil),         // 18: roost.keeper.v1.SignalRequest
-	(*SignalResponse)(nil),        // 19: roost.keeper.v1.SignalResponse
-	(*KillRequest)(nil),           // 20: roost.keeper.v1.KillRequest
-	(*KillResponse)(nil),          // 21: roost.keeper.v1.KillResponse
-	(*ForgetRequest)(nil),         // 22: roost.keeper.v1.ForgetRequest
-	(*ForgetResponse)(nil),        // 23: roost.keeper.v1.ForgetResponse
-	(*AnnotateRequest)(nil),       // 24: roost.keeper.v1.AnnotateRequest
-	(*AnnotateResponse)(nil),      // 25: roost.keeper.v1.AnnotateResponse
-	(*LimitLogsRequest)(nil),      // 26: roost.keeper.v1.LimitLogsRequest
-	(*LimitLogsResponse)(nil),     // 27: roost.keeper.v1.LimitLogsResponse
-	(*MembersRequest)(nil),        // 28: roost.keeper.v1.MembersRequest
-	(*MembersResponse)(nil),       // 29: roost.keeper.v1.MembersResponse
-	(*MemoryRequest)(nil),         // 30: roost.keeper.v1.MemoryRequest
-	(*MemoryResponse)(nil),        // 31: roost.keeper.v1.MemoryResponse
-	(*OwnerRequest)(nil),          // 32: roost.keeper.v1.OwnerRequest
-	(*OwnerResponse)(nil),         // 33: roost.keeper.v1.OwnerResponse
-	(*ExecRequest)(nil),           // 34: roost.keeper.v1.ExecRequest
-	(*ExecResponse)(nil),          // 35: roost.keeper.v1.ExecResponse
-	(*ShutdownRequest)(nil),       // 36: roost.keeper.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),      // 37: roost.keeper.v1.ShutdownResponse
-	nil,                           // 38: roost.keeper.v1.HelloResponse.AbilitiesEntry
-	nil,                           // 39: roost.keeper.v1.ReportExitsRequest.ExitsEntry
-	nil,                           // 40: roost.keeper.v1.LaunchRequest.AnnotationsEntry
-	nil,                           // 41: roost.keeper.v1.Record.AnnotationsEntry
-	nil,                           // 42: roost.keeper.v1.Record.ConditionsEntry
-	nil,                           // 43: roost.keeper.v1.AnnotateRequest.AnnotationsEntry
-	(*timestamppb.Timestamp)(nil), // 44: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 45: google.protobuf.Duration
+	(*Output)(nil),                // 7: roost.keeper.v1.Output
+	(*StdoutFile)(nil),            // 8: roost.keeper.v1.StdoutFile
+	(*LaunchResponse)(nil),        // 9: roost.keeper.v1.LaunchResponse
+	(*LaunchFailure)(nil),         // 10: roost.keeper.v1.LaunchFailure
+	(*Record)(nil),                // 11: roost.keeper.v1.Record
+	(*Exit)(nil),                  // 12: roost.keeper.v1.Exit
+	(*ListRequest)(nil),           // 13: roost.keeper.v1.ListRequest
+	(*ListResponse)(nil),          // 14: roost.keeper.v1.ListResponse
+	(*WatchRequest)(nil),          // 15: roost.keeper.v1.WatchRequest
+	(*WatchResponse)(nil),         // 16: roost.keeper.v1.WatchResponse
+	(*LogsDeleted)(nil),           // 17: roost.keeper.v1.LogsDeleted
+	(*Orphan)(nil),                // 18: roost.keeper.v1.Orphan
+	(*SignalRequest)(nil),         // 19: roost.keeper.v1.SignalRequest
+	(*SignalResponse)(nil),        // 20: roost.keeper.v1.SignalResponse
+	(*KillRequest)(nil),           // 21: roost.keeper.v1.KillRequest
+	(*KillResponse)(nil),          // 22: roost.keeper.v1.KillResponse
+	(*ForgetRequest)(nil),         // 23: roost.keeper.v1.ForgetRequest
+	(*ForgetResponse)(nil),        // 24: roost.keeper.v1.ForgetResponse
+	(*AnnotateRequest)(nil),       // 25: roost.keeper.v1.AnnotateRequest
+	(*AnnotateResponse)(nil),      // 26: roost.keeper.v1.AnnotateResponse
+	(*LimitLogsRequest)(nil),      // 27: roost.keeper.v1.LimitLogsRequest
+	(*LimitLogsResponse)(nil),     // 28: roost.keeper.v1.LimitLogsResponse
+	(*UnblockRequest)(nil),        // 29: roost.keeper.v1.UnblockRequest
+	(*UnblockResponse)(nil),       // 30: roost.keeper.v1.UnblockResponse
+	(*MembersRequest)(nil),        // 31: roost.keeper.v1.MembersRequest
+	(*MembersResponse)(nil),       // 32: roost.keeper.v1.MembersResponse
+	(*MemoryRequest)(nil),         // 33: roost.keeper.v1.MemoryRequest
+	(*MemoryResponse)(nil),        // 34: roost.keeper.v1.MemoryResponse
+	(*OwnerRequest)(nil),          // 35: roost.keeper.v1.OwnerRequest
+	(*OwnerResponse)(nil),         // 36: roost.keeper.v1.OwnerResponse
+	(*ExecRequest)(nil),           // 37: roost.keeper.v1.ExecRequest
+	(*ExecResponse)(nil),          // 38: roost.keeper.v1.ExecResponse
+	(*ShutdownRequest)(nil),       // 39: roost.keeper.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),      // 40: roost.keeper.v1.ShutdownResponse
+	nil,                           // 41: roost.keeper.v1.HelloResponse.AbilitiesEntry
+	nil,                           // 42: roost.keeper.v1.ReportExitsRequest.ExitsEntry
+	nil,                           // 43: roost.keeper.v1.LaunchRequest.AnnotationsEntry
+	nil,                           // 44: roost.keeper.v1.Record.AnnotationsEntry
+	nil,                           // 45: roost.keeper.v1.Record.ConditionsEntry
+	nil,                           // 46: roost.keeper.v1.AnnotateRequest.AnnotationsEntry
+	(*timestamppb.Timestamp)(nil), // 47: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 48: google.protobuf.Duration
 }
 var file_roost_keeper_v1_keeper_proto_depIdxs = []int32{
-	38, // 0: roost.keeper.v1.HelloResponse.abilities:type_name -> roost.keeper.v1.HelloResponse.AbilitiesEntry
-	39, // 1: roost.keeper.v1.ReportExitsRequest.exits:type_name -> roost.keeper.v1.ReportExitsRequest.ExitsEntry
+	41, // 0: roost.keeper.v1.HelloResponse.abilities:type_name -> roost.keeper.v1.HelloResponse.AbilitiesEntry
+	42, // 1: roost.keeper.v1.ReportExitsRequest.exits:type_name -> roost.keeper.v1.ReportExitsRequest.ExitsEntry
 	4,  // 2: roost.keeper.v1.LaunchRequest.credential:type_name -> roost.keeper.v1.Credential
-	40, // 3: roost.keeper.v1.LaunchRequest.annotations:type_name -> roost.keeper.v1.LaunchRequest.AnnotationsEntry
-	7,  // 4: roost.keeper.v1.LaunchRequest.stdout_file:type_name -> roost.keeper.v1.StdoutFile
+	43, // 3: roost.keeper.v1.LaunchRequest.annotations:type_name -> roost.keeper.v1.LaunchRequest.AnnotationsEntry
+	8,  // 4: roost.keeper.v1.LaunchRequest.stdout_file:type_name -> roost.keeper.v1.StdoutFile
 	6,  // 5: roost.keeper.v1.LaunchRequest.logs:type_name -> roost.keeper.v1.LogLimits
 	4,  // 6: roost.keeper.v1.StdoutFile.credential:type_name -> roost.keeper.v1.Credential
-	10, // 7: roost.keeper.v1.LaunchResponse.record:type_name -> roost.keeper.v1.Record
-	9,  // 8: roost.keeper.v1.LaunchResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
-	44, // 9: roost.keeper.v1.Record.start_time:type_name -> google.protobuf.Timestamp
-	41, // 10: roost.keeper.v1.Record.annotations:type_name -> roost.keeper.v1.Record.AnnotationsEntry
-	42, // 11: roost.keeper.v1.Record.conditions:type_name -> roost.keeper.v1.Record.ConditionsEntry
-	11, // 12: roost.keeper.v1.Record.exit:type_name -> roost.keeper.v1.Exit
-	7,  // 13: roost.keeper.v1.Record.stdout_file:type_name -> roost.keeper.v1.StdoutFile
+	11, // 7: roost.keeper.v1.LaunchResponse.record:type_name -> roost.keeper.v1.Record
+	10, // 8: roost.keeper.v1.LaunchResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
+	47, // 9: roost.keeper.v1.Record.start_time:type_name -> google.protobuf.Timestamp
+	44, // 10: roost.keeper.v1.Record.annotations:type_name -> roost.keeper.v1.Record.AnnotationsEntry
+	45, // 11: roost.keeper.v1.Record.conditions:type_name -> roost.keeper.v1.Record.ConditionsEntry
+	12, // 12: roost.keeper.v1.Record.exit:type_name -> roost.keeper.v1.Exit
+	8,  // 13: roost.keeper.v1.Record.stdout_file:type_name -> roost.keeper.v1.StdoutFile
 	6,  // 14: roost.keeper.v1.Record.logs:type_name -> roost.keeper.v1.LogLimits
-	44, // 15: roost.keeper.v1.Exit.time:type_name -> google.protobuf.Timestamp
-	10, // 16: roost.keeper.v1.ListResponse.records:type_name -> roost.keeper.v1.Record
-	10, // 17: roost.keeper.v1.WatchResponse.record:type_name -> roost.keeper.v1.Record
-	17, // 18: roost.keeper.v1.WatchResponse.orphan:type_name -> roost.keeper.v1.Orphan
-	16, // 19: roost.keeper.v1.WatchResponse.deleted:type_name -> roost.keeper.v1.LogsDeleted
-	43, // 20: roost.keeper.v1.AnnotateRequest.annotations:type_name -> roost.keeper.v1.AnnotateRequest.AnnotationsEntry
-	6,  // 21: roost.keeper.v1.LimitLogsRequest.limits:type_name -> roost.keeper.v1.LogLimits
-	4,  // 22: roost.keeper.v1.ExecRequest.credential:type_name -> roost.keeper.v1.Credential
-	45, // 23: roost.keeper.v1.ExecRequest.timeout:type_name -> google.protobuf.Duration
-	11, // 24: roost.keeper.v1.ExecResponse.exit:type_name -> roost.keeper.v1.Exit
-	9,  // 25: roost.keeper.v1.ExecResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
-	11, // 26: roost.keeper.v1.ReportExitsRequest.ExitsEntry.value:type_name -> roost.keeper.v1.Exit
-	0,  // 27: roost.keeper.v1.KeeperService.Hello:input_type -> roost.keeper.v1.HelloRequest
-	2,  // 28: roost.keeper.v1.KeeperService.ReportExits:input_type -> roost.keeper.v1.ReportExitsRequest
-	5,  // 29: roost.keeper.v1.KeeperService.Launch:input_type -> roost.keeper.v1.LaunchRequest
-	12, // 30: roost.keeper.v1.KeeperService.List:input_type -> roost.keeper.v1.ListRequest
-	14, // 31: roost.keeper.v1.KeeperService.Watch:input_type -> roost.keeper.v1.WatchRequest
-	18, // 32: roost.keeper.v1.KeeperService.Signal:input_type -> roost.keeper.v1.SignalRequest
-	20, // 33: roost.keeper.v1.KeeperService.Kill:input_type -> roost.keeper.v1.KillRequest
-	22, // 34: roost.keeper.v1.KeeperService.Forget:input_type -> roost.keeper.v1.ForgetRequest
-	26, // 35: roost.keeper.v1.KeeperService.LimitLogs:input_type -> roost.keeper.v1.LimitLogsRequest
-	24, // 36: roost.keeper.v1.KeeperService.Annotate:input_type -> roost.keeper.v1.AnnotateRequest
-	28, // 37: roost.keeper.v1.KeeperService.Members:input_type -> roost.keeper.v1.MembersRequest
-	30, // 38: roost.keeper.v1.KeeperService.Memory:input_type -> roost.keeper.v1.MemoryRequest
-	32, // 39: roost.keeper.v1.KeeperService.Owner:input_type -> roost.keeper.v1.OwnerRequest
-	34, // 40: roost.keeper.v1.KeeperService.Exec:input_type -> roost.keeper.v1.ExecRequest
-	36, // 41: roost.keeper.v1.KeeperService.Shutdown:input_type -> roost.keeper.v1.ShutdownRequest
-	1,  // 42: roost.keeper.v1.KeeperService.Hello:output_type -> roost.keeper.v1.HelloResponse
-	3,  // 43: roost.keeper.v1.KeeperService.ReportExits:output_type -> roost.keeper.v1.ReportExitsResponse
-	8,  // 44: roost.keeper.v1.KeeperService.Launch:output_type -> roost.keeper.v1.LaunchResponse
-	13, // 45: roost.keeper.v1.KeeperService.List:output_type -> roost.keeper.v1.ListResponse
-	15, // 46: roost.keeper.v1.KeeperService.Watch:output_type -> roost.keeper.v1.WatchResponse
-	19, // 47: roost.keeper.v1.KeeperService.Signal:output_type -> roost.keeper.v1.SignalResponse
-	21, // 48: roost.keeper.v1.KeeperService.Kill:output_type -> roost.keeper.v1.KillResponse
-	23, // 49: roost.keeper.v1.KeeperService.Forget:output_type -> roost.keeper.v1.ForgetResponse
-	27, // 50: roost.keeper.v1.KeeperService.LimitLogs:output_type -> roost.keeper.v1.LimitLogsResponse
-	25, // 51: roost.keeper.v1.KeeperService.Annotate:output_type -> roost.keeper.v1.AnnotateResponse
-	29, // 52: roost.keeper.v1.KeeperService.Members:output_type -> roost.keeper.v1.MembersResponse
-	31, // 53: roost.keeper.v1.KeeperService.Memory:output_type -> roost.keeper.v1.MemoryResponse
-	33, // 54: roost.keeper.v1.KeeperService.Owner:output_type -> roost.keeper.v1.OwnerResponse
-	35, // 55: roost.keeper.v1.KeeperService.Exec:output_type -> roost.keeper.v1.ExecResponse
-	37, // 56: roost.keeper.v1.KeeperService.Shutdown:output_type -> roost.keeper.v1.ShutdownResponse
-	42, // [42:57] is the sub-list for method output_type
-	27, // [27:42] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	7,  // 15: roost.keeper.v1.Record.output:type_name -> roost.keeper.v1.Output
+	47, // 16: roost.keeper.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	11, // 17: roost.keeper.v1.ListResponse.records:type_name -> roost.keeper.v1.Record
+	11, // 18: roost.keeper.v1.WatchResponse.record:type_name -> roost.keeper.v1.Record
+	18, // 19: roost.keeper.v1.WatchResponse.orphan:type_name -> roost.keeper.v1.Orphan
+	17, // 20: roost.keeper.v1.WatchResponse.deleted:type_name -> roost.keeper.v1.LogsDeleted
+	46, // 21: roost.keeper.v1.AnnotateRequest.annotations:type_name -> roost.keeper.v1.AnnotateRequest.AnnotationsEntry
+	6,  // 22: roost.keeper.v1.LimitLogsRequest.limits:type_name -> roost.keeper.v1.LogLimits
+	4,  // 23: roost.keeper.v1.ExecRequest.credential:type_name -> roost.keeper.v1.Credential
+	48, // 24: roost.keeper.v1.ExecRequest.timeout:type_name -> google.protobuf.Duration
+	12, // 25: roost.keeper.v1.ExecResponse.exit:type_name -> roost.keeper.v1.Exit
+	10, // 26: roost.keeper.v1.ExecResponse.failure:type_name -> roost.keeper.v1.LaunchFailure
+	12, // 27: roost.keeper.v1.ReportExitsRequest.ExitsEntry.value:type_name -> roost.keeper.v1.Exit
+	0,  // 28: roost.keeper.v1.KeeperService.Hello:input_type -> roost.keeper.v1.HelloRequest
+	2,  // 29: roost.keeper.v1.KeeperService.ReportExits:input_type -> roost.keeper.v1.ReportExitsRequest
+	5,  // 30: roost.keeper.v1.KeeperService.Launch:input_type -> roost.keeper.v1.LaunchRequest
+	13, // 31: roost.keeper.v1.KeeperService.List:input_type -> roost.keeper.v1.ListRequest
+	15, // 32: roost.keeper.v1.KeeperService.Watch:input_type -> roost.keeper.v1.WatchRequest
+	19, // 33: roost.keeper.v1.KeeperService.Signal:input_type -> roost.keeper.v1.SignalRequest
+	21, // 34: roost.keeper.v1.KeeperService.Kill:input_type -> roost.keeper.v1.KillRequest
+	23, // 35: roost.keeper.v1.KeeperService.Forget:input_type -> roost.keeper.v1.ForgetRequest
+	27, // 36: roost.keeper.v1.KeeperService.LimitLogs:input_type -> roost.keeper.v1.LimitLogsRequest
+	29, // 37: roost.keeper.v1.KeeperService.Unblock:input_type -> roost.keeper.v1.UnblockRequest
+	25, // 38: roost.keeper.v1.KeeperService.Annotate:input_type -> roost.keeper.v1.AnnotateRequest
+	31, // 39: roost.keeper.v1.KeeperService.Members:input_type -> roost.keeper.v1.MembersRequest
+	33, // 40: roost.keeper.v1.KeeperService.Memory:input_type -> roost.keeper.v1.MemoryRequest
+	35, // 41: roost.keeper.v1.KeeperService.Owner:input_type -> roost.keeper.v1.OwnerRequest
+	37, // 42: roost.keeper.v1.KeeperService.Exec:input_type -> roost.keeper.v1.ExecRequest
+	39, // 43: roost.keeper.v1.KeeperService.Shutdown:input_type -> roost.keeper.v1.ShutdownRequest
+	1,  // 44: roost.keeper.v1.KeeperService.Hello:output_type -> roost.keeper.v1.HelloResponse
+	3,  // 45: roost.keeper.v1.KeeperService.ReportExits:output_type -> roost.keeper.v1.ReportExitsResponse
+	9,  // 46: roost.keeper.v1.KeeperService.Launch:output_type -> roost.keeper.v1.LaunchResponse
+	14, // 47: roost.keeper.v1.KeeperService.List:output_type -> roost.keeper.v1.ListResponse
+	16, // 48: roost.keeper.v1.KeeperService.Watch:output_type -> roost.keeper.v1.WatchResponse
+	20, // 49: roost.keeper.v1.KeeperService.Signal:output_type -> roost.keeper.v1.SignalResponse
+	22, // 50: roost.keeper.v1.KeeperService.Kill:output_type -> roost.keeper.v1.KillResponse
+	24, // 51: roost.keeper.v1.KeeperService.Forget:output_type -> roost.keeper.v1.ForgetResponse
+	28, // 52: roost.keeper.v1.KeeperService.LimitLogs:output_type -> roost.keeper.v1.LimitLogsResponse
+	30, // 53: roost.keeper.v1.KeeperService.Unblock:output_type -> roost.keeper.v1.UnblockResponse
+	26, // 54: roost.keeper.v1.KeeperService.Annotate:output_type -> roost.keeper.v1.AnnotateResponse
+	32, // 55: roost.keeper.v1.KeeperService.Members:output_type -> roost.keeper.v1.MembersResponse
+	34, // 56: roost.keeper.v1.KeeperService.Memory:output_type -> roost.keeper.v1.MemoryResponse
+	36, // 57: roost.keeper.v1.KeeperService.Owner:output_type -> roost.keeper.v1.OwnerResponse
+	38, // 58: roost.keeper.v1.KeeperService.Exec:output_type -> roost.keeper.v1.ExecResponse
+	40, // 59: roost.keeper.v1.KeeperService.Shutdown:output_type -> roost.keeper.v1.ShutdownResponse
+	44, // [44:60] is the sub-list for method output_type
+	28, // [28:44] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_roost_keeper_v1_keeper_proto_init() }
@@ -2711,7 +2914,7 @@ func file_roost_keeper_v1_keeper_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roost_keeper_v1_keeper_proto_rawDesc), len(file_roost_keeper_v1_keeper_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   44,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -28,6 +28,7 @@ const (
 	KeeperService_Kill_FullMethodName        = "/roost.keeper.v1.KeeperService/Kill"
 	KeeperService_Forget_FullMethodName      = "/roost.keeper.v1.KeeperService/Forget"
 	KeeperService_LimitLogs_FullMethodName   = "/roost.keeper.v1.KeeperService/LimitLogs"
+	KeeperService_Unblock_FullMethodName     = "/roost.keeper.v1.KeeperService/Unblock"
 	KeeperService_Annotate_FullMethodName    = "/roost.keeper.v1.KeeperService/Annotate"
 	KeeperService_Members_FullMethodName     = "/roost.keeper.v1.KeeperService/Members"
 	KeeperService_Memory_FullMethodName      = "/roost.keeper.v1.KeeperService/Memory"
@@ -65,6 +66,9 @@ type KeeperServiceClient interface {
 	Forget(ctx context.Context, in *ForgetRequest, opts ...grpc.CallOption) (*ForgetResponse, error)
 	// LimitLogs sets how much of an app's output is kept from now on.
 	LimitLogs(ctx context.Context, in *LimitLogsRequest, opts ...grpc.CallOption) (*LimitLogsResponse, error)
+	// Unblock lets an instance that is to end write beyond its app's limits, one more
+	// segment a stream: it must not wait for room.
+	Unblock(ctx context.Context, in *UnblockRequest, opts ...grpc.CallOption) (*UnblockResponse, error)
 	// Annotate adds to an instance's annotations.
 	Annotate(ctx context.Context, in *AnnotateRequest, opts ...grpc.CallOption) (*AnnotateResponse, error)
 	// Members lists the live processes of an instance.
@@ -187,6 +191,16 @@ func (c *keeperServiceClient) LimitLogs(ctx context.Context, in *LimitLogsReques
 	return out, nil
 }
 
+func (c *keeperServiceClient) Unblock(ctx context.Context, in *UnblockRequest, opts ...grpc.CallOption) (*UnblockResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnblockResponse)
+	err := c.cc.Invoke(ctx, KeeperService_Unblock_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *keeperServiceClient) Annotate(ctx context.Context, in *AnnotateRequest, opts ...grpc.CallOption) (*AnnotateResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AnnotateResponse)
@@ -276,6 +290,9 @@ type KeeperServiceServer interface {
 	Forget(context.Context, *ForgetRequest) (*ForgetResponse, error)
 	// LimitLogs sets how much of an app's output is kept from now on.
 	LimitLogs(context.Context, *LimitLogsRequest) (*LimitLogsResponse, error)
+	// Unblock lets an instance that is to end write beyond its app's limits, one more
+	// segment a stream: it must not wait for room.
+	Unblock(context.Context, *UnblockRequest) (*UnblockResponse, error)
 	// Annotate adds to an instance's annotations.
 	Annotate(context.Context, *AnnotateRequest) (*AnnotateResponse, error)
 	// Members lists the live processes of an instance.
@@ -325,6 +342,9 @@ func (UnimplementedKeeperServiceServer) Forget(context.Context, *ForgetRequest) 
 }
 func (UnimplementedKeeperServiceServer) LimitLogs(context.Context, *LimitLogsRequest) (*LimitLogsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method LimitLogs not implemented")
+}
+func (UnimplementedKeeperServiceServer) Unblock(context.Context, *UnblockRequest) (*UnblockResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Unblock not implemented")
 }
 func (UnimplementedKeeperServiceServer) Annotate(context.Context, *AnnotateRequest) (*AnnotateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Annotate not implemented")
@@ -520,6 +540,24 @@ func _KeeperService_LimitLogs_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _KeeperService_Unblock_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnblockRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(KeeperServiceServer).Unblock(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: KeeperService_Unblock_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(KeeperServiceServer).Unblock(ctx, req.(*UnblockRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _KeeperService_Annotate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AnnotateRequest)
 	if err := dec(in); err != nil {
@@ -666,6 +704,10 @@ var KeeperService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "LimitLogs",
 			Handler:    _KeeperService_LimitLogs_Handler,
+		},
+		{
+			MethodName: "Unblock",
+			Handler:    _KeeperService_Unblock_Handler,
 		},
 		{
 			MethodName: "Annotate",
