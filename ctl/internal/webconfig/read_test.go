@@ -197,6 +197,20 @@ func TestImport_FaultStandsWhereTheFieldWasRead(t *testing.T) {
 	}
 }
 
+func TestImport_FaultOfWhatAFlagSaysNamesTheFlag(t *testing.T) {
+	src := source(wrapped(plainApp), published())
+	src.Host, src.Path = "no_host", "shop"
+	im, _ := Read(src)
+	for field, flag := range map[string]string{
+		"name": "--name", "routes[0].host": "--host", "routes[0].path": "--path", "routes[0]": "--host, --path",
+	} {
+		f := im.Fault("apps.app."+field, "no", manifest.Error)
+		if want := flag + ": apps.app." + field + ": no"; f.Error() != want {
+			t.Errorf("%s: %q, want %q", field, f.Error(), want)
+		}
+	}
+}
+
 func TestAppName(t *testing.T) {
 	for folder, want := range map[string]string{
 		"/srv/shop": "shop", "/srv/My.Site_2/": "my-site-2", "/srv/-x-": "x", "/": "", "/srv/日本": "", "/srv/" + strings.Repeat("a", 64): "",

@@ -31,8 +31,25 @@ type Source struct {
 type Import struct {
 	Spec  *roostv1.AppSpec // nil where it says nothing of an app
 	app   string
+	flags map[string]string // fields that no file says, but the command line
 	marks map[string]place
 	whole place
+}
+
+// flags are those that the source's fields come from. A name that is made of the
+// folder's has no fault.
+func (s Source) flags() map[string]string {
+	from := map[string]string{"name": "--name"}
+	if s.Host != "" {
+		from["routes[0].host"], from["routes[0]"] = "--host", "--host"
+	}
+	if s.Path != "" {
+		from["routes[0].path"], from["routes[0]"] = "--path", "--path"
+	}
+	if s.Host != "" && s.Path != "" {
+		from["routes[0]"] = "--host, --path"
+	}
+	return from
 }
 
 // The defaults of IIS that differ from Roost's, written out. They are those of an
@@ -64,7 +81,7 @@ func Read(src Source) (*Import, manifest.Faults) {
 	r := &reader{src: src, accepted: acceptedLosses(src.AcceptLoss), marks: map[string]place{}}
 	text, err := decode(src.Text)
 	doc := newDocument(src.Name, text)
-	im := &Import{app: src.App, marks: r.marks, whole: place{doc, 0}}
+	im := &Import{app: src.App, flags: src.flags(), marks: r.marks, whole: place{doc, 0}}
 	if err != nil {
 		doc.hideMalformed(text, 0)
 		r.report(manifest.Error, place{doc, len(text)}, "", err.Error())
@@ -178,8 +195,8 @@ func (r *reader) warn(at place, format string, args ...any) {
 // Has reports whether the source declares an app.
 func (im *Import) Has(app string) bool { return im.Spec != nil && app == im.app }
 
-// Fault makes a fault of the daemon's word on a field, at the place that the
-// field, or the nearest thing around it, was read from.
+// Fault makes a fault of the daemon's word on a field, at the flag or the place that
+// the field, or the nearest thing around it, was read from.
 func (im *Import) Fault(path, message string, severity manifest.Severity) manifest.Fault {
 	field := strings.TrimPrefix(path, "apps."+im.app+".")
 	at := im.whole
@@ -187,6 +204,9 @@ func (im *Import) Fault(path, message string, severity manifest.Severity) manife
 		if p, ok := im.marks[field]; ok {
 			at = p
 			break
+		}
+		if flag, ok := im.flags[field]; ok {
+			return manifest.Fault{File: flag, Path: path, Message: path + ": " + message, Severity: severity}
 		}
 		field = field[:max(strings.LastIndexAny(field, ".["), 0)]
 	}
