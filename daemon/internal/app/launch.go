@@ -23,7 +23,8 @@ type ProcessInfo struct {
 	App        string
 	Generation int64
 	PID        int
-	StartTime  time.Time
+	StartTime  time.Time // by the wall clock, as it was then
+	Began      time.Time // the same on our own clock, which nobody sets; zero: not known
 	UID        int
 	Address    string // where it was told to listen: "127.0.0.1:port", "unix:/path", "" for none
 	Token      string

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/roostd/roost/daemon/internal/app"
+	"github.com/roostd/roost/daemon/internal/keeper/proc"
 	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
 )
 
@@ -130,7 +131,7 @@ func (p *Process) setNotified() {
 func processInfo(r *keeperv1.Record) app.ProcessInfo {
 	info := app.ProcessInfo{
 		ID: app.InstanceID(r.GetInstance()), App: r.GetApp(), Generation: r.GetGeneration(), PID: int(r.GetPid()),
-		StartTime: r.GetStartTime().AsTime(), UID: int(r.GetUid()), Address: r.GetAddress(), Token: r.GetToken(),
+		StartTime: r.GetStartTime().AsTime(), Began: proc.Began(r.GetStartTicks()), UID: int(r.GetUid()), Address: r.GetAddress(), Token: r.GetToken(),
 		Cgroup: r.GetCgroup(), Conditions: maps.Clone(r.GetConditions()), Notes: map[string]string{},
 		Output: outputOf(r.GetOutput()),
 	}

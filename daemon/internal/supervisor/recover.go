@@ -34,6 +34,24 @@ type found struct {
 // told tells whether the process has the note.
 func (f *found) told(note string) bool { return f.info.Notes[note] != "" }
 
+// began is when the process was started, on our own clock.
+func (f *found) began(now time.Time) time.Time {
+	if f.info.Began.IsZero() {
+		return onOurClock(f.info.StartTime, now)
+	}
+	return f.info.Began
+}
+
+// readySince is when it became ready, on our own clock: so long after its start as
+// the wall clock said.
+func (f *found) readySince(now time.Time) time.Time {
+	at := f.began(now).Add(max(0, f.ready.Sub(f.info.StartTime)))
+	if at.After(now) {
+		return now
+	}
+	return at
+}
+
 // serves tells whether the process takes requests, or did and may again.
 func (f *found) serves() bool {
 	return !f.ready.IsZero() && !f.told(noteStopping) && !closed(f.Exited())
@@ -217,7 +235,7 @@ func (c *controller) takeOverMember(f *found) {
 	l := f.launchOf(c.stored)
 	m := &member{launch: l, process: f.Process, orders: make(chan order, 1)}
 	m.published = !f.ready.IsZero() // perhaps
-	m.started = onOurClock(f.info.StartTime, time.Now())
+	m.started = f.began(time.Now())
 	m.Instance = app.Instance{
 		ID: l.ID, App: c.name, Generation: l.Generation, Phase: app.PhaseStarting, PID: f.info.PID,
 		StartTime: f.info.StartTime, ReadyTime: f.ready, Reason: "found running", Rollout: f.info.Notes[noteRollout],
@@ -230,10 +248,10 @@ func (c *controller) takeOverMember(f *found) {
 	case !f.ready.IsZero():
 		m.Phase, m.Address = app.PhaseUnready, f.address
 		if f.passed {
-			m.Phase, m.readySince, m.told.ready = app.PhaseReady, onOurClock(f.ready, time.Now()), true
+			m.Phase, m.readySince, m.told.ready = app.PhaseReady, f.readySince(time.Now()), true
 		}
 		if closed(f.Exited()) {
-			m.readySince = onOurClock(f.ready, time.Now()) // until it ended
+			m.readySince = f.readySince(time.Now()) // until it ended
 		}
 		c.established = true
 		c.demand = demandOperator

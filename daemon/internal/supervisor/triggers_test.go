@@ -51,6 +51,36 @@ func TestMaxAge_CountsFromTheStartAcrossDaemons(t *testing.T) {
 	})
 }
 
+// The wall clock was set while no daemon was there: how old an instance is, and how
+// long it has been ready, is as it was.
+func TestMaxAge_IsNotTheWallClocks(t *testing.T) {
+	for _, ahead := range []time.Duration{50 * time.Hour, -50 * time.Hour} {
+		inBubble(t, func(t *testing.T, r *rig) {
+			r.up(spec("web", maxAge(time.Hour), idleAfter(3*time.Hour)))
+			p := r.wantAlive(1)[0]
+			r.pass(50 * time.Minute)
+			p.mu.Lock()
+			p.info.Began = p.info.StartTime
+			p.info.StartTime = p.info.StartTime.Round(0).Add(-ahead)
+			ready, err := time.Parse(time.RFC3339Nano, p.info.Notes[noteReady])
+			p.info.Notes[noteReady] = ready.Add(-ahead).Format(time.RFC3339Nano)
+			p.mu.Unlock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.reboot()
+			r.pass(9 * time.Minute)
+			if len(r.alive()) != 1 || closed(p.gone) {
+				t.Fatalf("a clock that was set by %v has it replaced", ahead)
+			}
+			r.pass(2 * time.Minute)
+			if !closed(p.gone) || len(r.alive()) != 1 {
+				t.Fatalf("a clock that was set by %v keeps it from being replaced an hour after its start", ahead)
+			}
+		})
+	}
+}
+
 func TestMaxAge_OfAnIdleAppStartsNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.up(spec("web", maxAge(time.Hour), idleAfter(10*time.Minute)))

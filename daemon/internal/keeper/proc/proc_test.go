@@ -3,8 +3,10 @@ package proc
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +18,23 @@ func TestReadStat_Self(t *testing.T) {
 	}
 	if s.PID != os.Getpid() || s.PPID != os.Getppid() || s.StartTicks == 0 || s.Dead() {
 		t.Errorf("stat of this test = %+v", s)
+	}
+}
+
+func TestBegan_IsBetweenTheParentsAndNow(t *testing.T) {
+	before := time.Now()
+	cmd := exec.Command("sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	child, err := ReadStat(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A tick is rounded down.
+	if began := Began(child.StartTicks); began.Before(before.Add(-2*tick)) || began.After(time.Now()) {
+		t.Errorf("it began at %v, after %v", began, before)
 	}
 }
 
