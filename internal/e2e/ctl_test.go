@@ -274,5 +274,6 @@ func TestCtl_ExitCodesOfConflictAndInterrupt(t *testing.T) {
 	if len(h.inFolder("slow")) != 1 {
 		t.Error("a client that left has cancelled what it asked for")
 	}
+	h.eventually("the daemon knows its process", func() bool { return len(h.pids("slow")) == 1 })
 	_ = syscall.Kill(int(h.pids("slow")[0]), syscall.SIGKILL)
 }

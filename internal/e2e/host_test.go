@@ -235,11 +235,15 @@ func (h *host) live(name string) []*roostv1.Instance {
 	return resp.Instances
 }
 
+// pids returns those of an app's live instances. One that is being launched has none
+// yet: that is 0, and a signal to 0 is one to the tests themselves.
 func (h *host) pids(name string) []int32 {
 	h.Helper()
 	var pids []int32
 	for _, i := range h.live(name) {
-		pids = append(pids, i.Pid)
+		if i.Pid != 0 {
+			pids = append(pids, i.Pid)
+		}
 	}
 	slices.Sort(pids)
 	return pids
