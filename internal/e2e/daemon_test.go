@@ -114,15 +114,19 @@ func (h *host) keeper() (pid int, ok bool) {
 	if err != nil {
 		return 0, false
 	}
-	h.keeperPID = int(info.GetKeeperPid())
-	return h.keeperPID, h.keeperPID != 0
+	if pid = int(info.GetKeeperPid()); pid != 0 { // 0: it has none just now
+		h.keeperPID = pid
+	}
+	return pid, pid != 0
 }
 
 // killKeeper kills the keeper that the daemon has, or had last, and waits for its end.
 func (h *host) killKeeper() (pid int) {
 	h.Helper()
 	h.keeper()
-	pid = h.keeperPID
+	if pid = h.keeperPID; pid == 0 { // a signal to 0 is one to the tests themselves
+		h.Fatal("there is no keeper to kill")
+	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		h.Fatalf("keeper %d: %v", pid, err)
 	}

@@ -39,6 +39,9 @@ func (h *host) inFolder(name string) []int {
 
 func kill(t testing.TB, pid int32) {
 	t.Helper()
+	if pid <= 0 { // a signal to 0 is one to the tests themselves
+		t.Fatalf("pid %d is no process", pid)
+	}
 	if err := syscall.Kill(int(pid), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
