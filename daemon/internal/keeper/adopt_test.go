@@ -181,6 +181,41 @@ func TestAdopt_EndsThatNoKeeperSaw(t *testing.T) {
 	}
 }
 
+// A probe that runs when its keeper dies does not go on as long as the app.
+func TestAdopt_EndsTheProbesOfTheLastKeeper(t *testing.T) {
+	for _, lane := range []string{"", tree.LaneScan} {
+		t.Run("lane "+lane, func(t *testing.T) {
+			f := newOutsideFixture(t, lane)
+			p := f.launch(f.spec("sleep"))
+			file := filepath.Join(t.TempDir(), "pid")
+			probed := make(chan error, 1)
+			go func() {
+				probed <- p.Exec(t.Context(), []string{"sh", "-c", "echo $$$$ > " + file + ".new; mv " + file + ".new " + file + "; sleep 1000"}, time.Minute)
+			}()
+			f.await(func() bool { _, err := os.Stat(file); return err == nil })
+			pid, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			old := f.keeperPID()
+			if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			f.nextKeeper(old)
+			if err := <-probed; err == nil {
+				t.Error("a probe whose keeper died has succeeded")
+			}
+			f.await(func() bool { return !runs(strings.TrimSpace(string(pid))) })
+			if isClosed(p.Exited()) {
+				t.Error("the app went with its probe")
+			}
+			if left, _ := filepath.Glob(filepath.Join(instanceDir(f.state, string(p.id)), probePrefix+"*")); len(left) > 0 {
+				t.Errorf("%q is left", left)
+			}
+		})
+	}
+}
+
 // A daemon that is the first process of a container is whom the apps of a keeper that
 // died come down to.
 func TestAdopt_AsTheFirstProcessOfAContainer(t *testing.T) {

@@ -72,7 +72,8 @@ func (s *server) exec(ctx context.Context, i *instance, o spawn.Order, argv, sec
 		return nil, &spawn.Error{Step: "command", Detail: err.Error()}
 	}
 	o.Path, o.Argv = command.Path, command.Argv
-	t, err := i.tree.Sub("probe" + strconv.FormatInt(time.Now().UnixNano(), 36))
+	name := probePrefix + strconv.FormatInt(time.Now().UnixNano(), 36)
+	t, err := i.tree.Sub(name)
 	if err != nil {
 		return nil, stepError("cgroup", err)
 	}
@@ -92,6 +93,7 @@ func (s *server) exec(ctx context.Context, i *instance, o spawn.Order, argv, sec
 	if err != nil {
 		return nil, err
 	}
+	defer i.noteProbe(name, child)() // before it begins
 	child.Go()
 	defer child.Handle.Close()
 	output := make(chan []byte, 1)

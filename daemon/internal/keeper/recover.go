@@ -87,6 +87,9 @@ func (s *server) takeOver(i *instance) {
 	if err := i.publish(r); err != nil {
 		s.cfg.Log.Error("cannot write a record", "instance", i.id, "error", err)
 	}
+	if !past {
+		i.endProbes(s.life)
+	}
 	close(i.published)
 	if !past {
 		i.watchSegments()
