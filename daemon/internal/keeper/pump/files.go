@@ -108,10 +108,11 @@ func (f Files) starts() ([]int64, error) {
 	return list, err
 }
 
-// open opens a file to write to it wherever its end is, and makes it first.
+// open opens a file to write to it wherever its end is, and makes it first. An index
+// is read as well.
 func (f Files) open(path string) (*os.File, int64, error) {
 	// Never O_APPEND, to which splice cannot write.
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o640)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -6,7 +6,6 @@
 package pump
 
 import (
-	"encoding/binary"
 	"errors"
 	"io/fs"
 	"math"
@@ -116,8 +115,21 @@ func (p *Pump) begin(start int64) error {
 	}
 	p.closeFiles()
 	p.segment, p.start, p.end, p.granted = segment, start, start+size, size > 0
-	p.index, p.entries = index, entries-entries%entry // a last one may be cut off
+	p.index, p.entries = index, entries
+	if size > 0 || entries > 0 {
+		p.resumeIndex()
+	}
 	return nil
+}
+
+// resumeIndex goes on with the index of an earlier pump. It is not worth a stream.
+func (p *Pump) resumeIndex() {
+	entries, err := mend(p.index, p.entries, p.start, p.segment)
+	if err != nil {
+		p.log.Warn("cannot mend an index, times of old output may be wrong", "index", p.index.Name(), "error", err)
+		entries = p.entries - p.entries%entry
+	}
+	p.entries = entries
 }
 
 // OnMove has f called after each move, with the stream's end. It
@@ -277,10 +289,7 @@ func isClosed(c <-chan struct{}) bool {
 // note adds the batch that begins at offset to the index. A batch that cannot be
 // noted counts as part of the one before.
 func (p *Pump) note(offset int64) {
-	var b [entry]byte
-	binary.BigEndian.PutUint64(b[:8], uint64(time.Now().UnixNano()))
-	binary.BigEndian.PutUint64(b[8:], uint64(offset))
-	if _, err := p.index.WriteAt(b[:], p.entries); err == nil {
+	if err := putEntry(p.index, p.entries, time.Now().UnixNano(), offset); err == nil {
 		p.entries += entry
 	}
 }
