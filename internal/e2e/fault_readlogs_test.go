@@ -270,11 +270,11 @@ func TestFault_ASubscriberThatStopsReading(t *testing.T) {
 	h := newHost(f)
 	h.apply(h.spec("web"))
 	h.get("web", "/").wants(f, http.StatusOK)
-	mib := f.size(24, 200)
+	lines := f.size(250_000, 2_000_000)
 	written := int64(len(h.startedLine("web")))
 	flood := func() time.Duration {
-		written += int64(mib) << 20
-		r := h.get("web", "/flood?mib="+strconv.Itoa(mib)).wants(f, http.StatusOK)
+		written += int64(lines) * 100
+		r := h.get("web", "/flood?slow&lines="+strconv.Itoa(lines)).wants(f, http.StatusOK)
 		took, err := time.ParseDuration(r.body)
 		if err != nil {
 			f.Fatal(err)
@@ -325,7 +325,7 @@ func TestFault_ASubscriberThatStopsReading(t *testing.T) {
 	best := slices.Min(alone)
 	percent := int(100 * best / slices.Min(watched))
 	f.count("% of the pace alone", percent)
-	f.count("MB/s alone", int(float64(mib<<20)/best.Seconds()/1e6))
+	f.count("MB/s alone", int(float64(lines*100)/best.Seconds()/1e6))
 	if percent < 75 {
 		f.Errorf("the app writes at %d%% of its pace", percent)
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/roostd/roost/daemon/internal/app"
 	"github.com/roostd/roost/daemon/internal/logs"
@@ -105,7 +106,7 @@ func sendEntries(list []logs.Entry, send func(*roostv1.ReadLogsResponse) error) 
 	for len(list) > 0 {
 		resp := &roostv1.ReadLogsResponse{}
 		if e := list[0]; e.Gap {
-			dropped := &roostv1.LogDropped{Bytes: e.Missed, Instance: e.Instance, Stream: choiceTo(logStreams, e.Stream)}
+			dropped := &roostv1.LogDropped{Bytes: e.Missed, Instance: e.Instance, Stream: streamTo(e.Stream)}
 			resp.Message, resp.Cursor = &roostv1.ReadLogsResponse_Dropped{Dropped: dropped}, e.Cursor
 			list = list[1:]
 		} else {
@@ -125,17 +126,25 @@ func sendEntries(list []logs.Entry, send func(*roostv1.ReadLogsResponse) error) 
 
 func batchTo(list []logs.Entry) *roostv1.LogBatch {
 	b := &roostv1.LogBatch{Entries: make([]*roostv1.LogEntry, len(list))}
-	for i, e := range list {
-		b.Entries[i] = entryTo(e)
+	all := make([]roostv1.LogEntry, len(list)) // one allocation, not one a line
+	var when *timestamppb.Timestamp
+	for i := range list {
+		e, p := &list[i], &all[i]
+		if i == 0 || !e.Time.Equal(list[i-1].Time) {
+			when = timeTo(e.Time)
+		}
+		p.Time, p.App, p.Instance, p.Stream = when, e.App, e.Instance, streamTo(e.Stream)
+		p.Data, p.Partial, p.Cursor = e.Data, e.Partial, e.Cursor
+		b.Entries[i] = p
 	}
 	return b
 }
 
-func entryTo(e logs.Entry) *roostv1.LogEntry {
-	return &roostv1.LogEntry{
-		Time: timeTo(e.Time), App: e.App, Instance: e.Instance, Stream: choiceTo(logStreams, e.Stream),
-		Data: e.Data, Partial: e.Partial, Cursor: e.Cursor,
+func streamTo(name string) roostv1.LogStream {
+	if name == logs.Stderr {
+		return roostv1.LogStream_LOG_STREAM_STDERR
 	}
+	return roostv1.LogStream_LOG_STREAM_STDOUT
 }
 
 // tailFrom translates how many entries before the end to begin; nil is all.

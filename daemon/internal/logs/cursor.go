@@ -49,14 +49,15 @@ var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadd
 // cursor encodes the position of the reader.
 func (r *reader) cursor() string {
 	b := append(r.scratch[:0], cursorVersion)
-	b = binary.BigEndian.AppendUint32(b, r.store.tag(r.query.App))
+	b = binary.BigEndian.AppendUint32(b, r.tag)
 	b = binary.AppendVarint(b, r.time)
 	r.open = slices.DeleteFunc(r.open, func(in *instance) bool { return in.done && in.last() < r.time-beganBefore })
 	for _, in := range r.open {
 		b = in.appendTo(b)
 	}
-	r.scratch = b
-	return base64.RawURLEncoding.EncodeToString(b)
+	text := base64.RawURLEncoding.AppendEncode(b, b)
+	r.scratch = text
+	return string(text[len(b):])
 }
 
 // tag is what cursors of an app are told from those of another state by, or of

@@ -29,6 +29,17 @@ func (q *queue) pop() (*stream, bool) {
 	return s, true
 }
 
+// isNext tells whether the next entry of a stream that is not in the queue comes
+// before all in it.
+func (q *queue) isNext(s *stream) bool {
+	return len(q.heap) == 0 || queued{s, s.head()}.before(q.heap[0])
+}
+
+// before tells whether the next entry of a stream comes before that of another.
+func (a queued) before(b queued) bool {
+	return cmp.Or(cmp.Compare(a.time, b.time), compareStreams(a.stream, b.stream)) < 0
+}
+
 // compareStreams orders streams whose next entries have the same time.
 func compareStreams(a, b *stream) int {
 	return cmp.Or(cmp.Compare(a.instance.id, b.instance.id), -cmp.Compare(a.name, b.name))
@@ -36,12 +47,10 @@ func compareStreams(a, b *stream) int {
 
 type streamHeap []queued
 
-func (h streamHeap) Len() int      { return len(h) }
-func (h streamHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h streamHeap) Less(i, j int) bool {
-	return cmp.Or(cmp.Compare(h[i].time, h[j].time), compareStreams(h[i].stream, h[j].stream)) < 0
-}
-func (h *streamHeap) Push(x any) { *h = append(*h, x.(queued)) }
+func (h streamHeap) Len() int           { return len(h) }
+func (h streamHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h streamHeap) Less(i, j int) bool { return h[i].before(h[j]) }
+func (h *streamHeap) Push(x any)        { *h = append(*h, x.(queued)) }
 func (h *streamHeap) Pop() any {
 	old := *h
 	last := old[len(old)-1]

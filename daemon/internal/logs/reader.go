@@ -27,6 +27,7 @@ type reader struct {
 	history bool          // what was there when the call began is still being read
 	closing bool          // of a follower: nothing is waited for any more
 	removed <-chan struct{}
+	tag     uint32 // of its cursors
 	scratch []byte // of the newest cursor
 }
 
@@ -44,7 +45,7 @@ func (s *Store) newReader(q Query, to Sink[[]Entry]) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{store: s, query: q, to: to, grep: grep, all: map[string]*instance{}, history: true, removed: q.Removed}
+	r := &reader{store: s, query: q, to: to, grep: grep, all: map[string]*instance{}, history: true, removed: q.Removed, tag: s.tag(q.App)}
 	if q.Follow {
 		r.news = s.watch.subscribe()
 	}
@@ -199,6 +200,19 @@ func (r *reader) drain(ctx context.Context) error {
 		if !ok {
 			break
 		}
+		if err := r.drainStream(ctx, s); err != nil {
+			return err
+		}
+	}
+	if n := len(r.out); n > 0 { // by now it is known which instances have ended
+		r.out[n-1].Cursor, r.passed = r.cursor(), false
+	}
+	return r.flush(ctx)
+}
+
+// drainStream emits of a stream what comes before all that others have.
+func (r *reader) drainStream(ctx context.Context, s *stream) error {
+	for {
 		n, partial, err := s.ready()
 		if err != nil {
 			return err
@@ -211,23 +225,19 @@ func (r *reader) drain(ctx context.Context) error {
 		if s.isOver() {
 			// A reading that goes on from here may want the rest.
 			r.list(s.instance)
-			continue
+			return nil
 		}
 		if n == 0 {
-			if err := r.dry(ctx, s); err != nil {
-				return err
-			}
-			continue
+			return r.dry(ctx, s)
 		}
 		if err := r.add(ctx, s, n, partial, false); err != nil {
 			return err
 		}
-		r.queue.push(s)
+		if !r.queue.isNext(s) {
+			r.queue.push(s)
+			return nil
+		}
 	}
-	if n := len(r.out); n > 0 { // by now it is known which instances have ended
-		r.out[n-1].Cursor, r.passed = r.cursor(), false
-	}
-	return r.flush(ctx)
 }
 
 // dry deals with a stream that has no whole line.

@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/roostd/roost/daemon/internal/app"
 )
@@ -25,22 +26,23 @@ const (
 	secretHint = 8
 )
 
-// hide returns a copy of b without the token. Where nothing follows b (final),
-// the beginning of a token at its end is hidden too.
+// hide returns b without the token: b itself where nothing of it is to be hidden.
+// Where nothing follows b (final), the beginning of a token at its end is hidden too.
 func (s secret) hide(b []byte, final bool) []byte {
 	switch {
 	case s.unknown:
 		return hideRuns(b, final)
 	case s.token == "":
-		return bytes.Clone(b)
+		return b
+	case bytes.Contains(b, []byte(s.token)):
+		b = bytes.ReplaceAll(b, []byte(s.token), []byte(app.Redacted))
 	}
-	b = bytes.ReplaceAll(b, []byte(s.token), []byte(app.Redacted))
 	if !final {
 		return b
 	}
 	for n := min(len(s.token)-1, len(b)); n >= secretHint; n-- {
 		if string(b[len(b)-n:]) == s.token[:n] {
-			return append(b[:len(b)-n], app.Redacted...)
+			return slices.Concat(b[:len(b)-n], []byte(app.Redacted))
 		}
 	}
 	return b

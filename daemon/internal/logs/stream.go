@@ -165,7 +165,8 @@ func (s *stream) take(n int, partial, final bool) Entry {
 	s.time = s.timeOf(s.pos)
 	e := Entry{
 		Time: time.Unix(0, s.time), App: s.instance.app, Instance: s.instance.id, Stream: s.name,
-		Data: s.secret.hide(s.buf[:n], final), Partial: partial,
+		// What is behind them in the buffer is never written to again.
+		Data: s.secret.hide(s.buf[:n:n], final), Partial: partial,
 	}
 	s.pos += int64(n)
 	s.buf = s.buf[n:]

@@ -51,18 +51,21 @@ func eat(w http.ResponseWriter, r *http.Request) {
 	larder.Unlock()
 }
 
-// flood writes so many MiB of lines of 64 bytes, at most 100 MB a second, and answers
-// how long that took.
+// flood writes so many lines of 100 bytes, at most 100 MB a second where it is told to
+// be slow, and answers how long that took.
 func flood(w http.ResponseWriter, r *http.Request) {
-	mib, err := strconv.Atoi(r.URL.Query().Get("mib"))
+	lines, err := strconv.Atoi(r.URL.Query().Get("lines"))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	block := bytes.Repeat([]byte(strings.Repeat("x", 63)+"\n"), 64<<10/64)
+	const atOnce = 500
+	block := bytes.Repeat([]byte(strings.Repeat("x", 99)+"\n"), atOnce)
 	began := time.Now()
-	for n := range mib << 20 / len(block) {
-		time.Sleep(time.Until(began.Add(time.Duration(n*len(block)) * time.Second / 100e6)))
+	for n := 0; n < lines; n += atOnce {
+		if r.URL.Query().Has("slow") {
+			time.Sleep(time.Until(began.Add(time.Duration(n*100) * time.Second / 100e6)))
+		}
 		if _, err := os.Stdout.Write(block); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
