@@ -104,10 +104,15 @@ func (h *host) goOnWriting(names []string, more int64) {
 
 // lines yields what an app's instances have written to stdout, oldest first.
 func (h *host) lines(name string) iter.Seq[string] {
+	return h.read(&roostv1.ReadLogsRequest{App: name, Stream: roostv1.LogStream_LOG_STREAM_STDOUT})
+}
+
+// read yields the lines of a log that has an end.
+func (h *host) read(req *roostv1.ReadLogsRequest) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		ctx, cancel := context.WithCancel(h.Context())
 		defer cancel()
-		stream, err := h.logs.ReadLogs(ctx, &roostv1.ReadLogsRequest{App: name, Stream: roostv1.LogStream_LOG_STREAM_STDOUT})
+		stream, err := h.logs.ReadLogs(ctx, req)
 		if err != nil {
 			h.Fatal(err)
 		}

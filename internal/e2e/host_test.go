@@ -34,6 +34,7 @@ type host struct {
 
 	firstPort int      // of a hundred that are the daemon's
 	by        []string // what becomes the daemon
+	programs  string   // the folder that they are in
 	keeperPID int      // as the daemon told it last
 
 	conn      *grpc.ClientConn
@@ -58,6 +59,12 @@ func newHost(t testing.TB, daemonArgs ...string) *host {
 // newHostBy has another program become the daemon.
 func newHostBy(t testing.TB, by []string, daemonArgs ...string) *host {
 	t.Helper()
+	return newHostFrom(t, bin, by, daemonArgs...)
+}
+
+// newHostFrom has both programs from another folder.
+func newHostFrom(t testing.TB, programs string, by []string, daemonArgs ...string) *host {
+	t.Helper()
 	// Not t.TempDir: a unix socket's path has 107 bytes. The dot ends the name, so
 	// that no host's folder is the beginning of another's.
 	dir, err := os.MkdirTemp("", "roost-e2e*.")
@@ -67,7 +74,7 @@ func newHostBy(t testing.TB, by []string, daemonArgs ...string) *host {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h := &host{TB: t, dir: dir, socket: filepath.Join(dir, "run", "roostd.sock"), firstPort: 20000 + int(hosts.Add(1))%90*100, by: by}
+	h := &host{TB: t, dir: dir, socket: filepath.Join(dir, "run", "roostd.sock"), firstPort: 20000 + int(hosts.Add(1))%90*100, by: by, programs: programs}
 	t.Cleanup(h.close)
 	h.startDaemon(daemonArgs...)
 	h.startProxy("127.0.0.1:0")
@@ -103,7 +110,7 @@ func (h *host) startDaemon(args ...string) {
 // launchDaemon does not wait until the daemon listens: it may not come to that.
 func (h *host) launchDaemon(args ...string) {
 	h.Helper()
-	h.daemon = startBy(h, h.by, "roostd", append([]string{
+	h.daemon = startBy(h, h.by, filepath.Join(h.programs, "roostd"), append([]string{
 		"--socket", h.socket, "--state-dir", filepath.Join(h.dir, "state"),
 		"--port-range", fmt.Sprintf("%d-%d", h.firstPort, h.firstPort+99),
 	}, args...)...)
@@ -118,7 +125,7 @@ func (h *host) endFirst(p *program) {
 
 func (h *host) startProxy(listen string, args ...string) {
 	h.Helper()
-	h.proxy = start(h, "roost-proxy", append([]string{
+	h.proxy = start(h, filepath.Join(h.programs, "roost-proxy"), append([]string{
 		"--listen", listen, "--daemon", "unix://" + h.socket,
 		"--state-dir", filepath.Join(h.dir, "proxy"), "--access-log", filepath.Join(h.dir, "access.log"),
 	}, args...)...)

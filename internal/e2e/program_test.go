@@ -33,7 +33,7 @@ type program struct {
 	more   chan struct{}     // closed at each new listener, then renewed
 }
 
-// start runs bin/name; its log is printed if the test fails.
+// start runs bin/name, or where name is a path that; its log is printed if the test fails.
 func start(t testing.TB, name string, args ...string) *program {
 	t.Helper()
 	return startBy(t, nil, name, args...)
@@ -45,11 +45,15 @@ func startBy(t testing.TB, by []string, name string, args ...string) *program {
 	if err := lookAtSources(); err != nil {
 		t.Fatal(err)
 	}
+	path := name
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(bin, name)
+	}
 	p := &program{
-		t: t, name: name, exited: make(chan struct{}),
+		t: t, name: filepath.Base(path), exited: make(chan struct{}),
 		listen: map[string]string{}, more: make(chan struct{}),
 	}
-	argv := slices.Concat(by, []string{filepath.Join(bin, name)}, args, []string{"--log-format", "json", "--log-level", "debug"})
+	argv := slices.Concat(by, []string{path}, args, []string{"--log-format", "json", "--log-level", "debug"})
 	p.cmd = exec.Command(argv[0], argv[1:]...)
 	// A program that left the tests' environment would find the wrong daemon.
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "HOME=" + os.Getenv("HOME"), "SECRET_OF_THE_DAEMON=1"}
@@ -65,10 +69,10 @@ func startBy(t testing.TB, by []string, name string, args ...string) *program {
 		p.signal(syscall.SIGKILL)
 		<-p.exited
 		if contains(p.output(), "WARNING: DATA RACE") {
-			t.Errorf("%s has a data race", name)
+			t.Errorf("%s has a data race", p.name)
 		}
 		if t.Failed() || testing.Verbose() {
-			t.Logf("--- log of %s, pid %d\n%s", name, p.cmd.Process.Pid, p.output())
+			t.Logf("--- log of %s, pid %d\n%s", p.name, p.cmd.Process.Pid, p.output())
 		}
 	})
 	return p
