@@ -3,6 +3,7 @@ package e2e
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -63,7 +64,11 @@ func TestFault_PortsAreFound(t *testing.T) {
 	lost := h.pids("moves")[0]
 	h.get("moves", "/reload?to=elsewhere").wants(f, http.StatusOK)
 	h.eventually("somebody finds out", func() bool {
-		h.together(20, "moves")
+		var busy sync.WaitGroup // more than the proxy has connections to it
+		for range 20 {
+			busy.Go(func() { h.get("moves", "/sleep?for=500ms") })
+		}
+		busy.Wait()
 		return h.count("moves", "EndpointFailure") > 0
 	})
 	h.replaced("moves", lost)
