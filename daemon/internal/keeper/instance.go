@@ -48,6 +48,7 @@ type instance struct {
 	record    *keeperv1.Record // run's; replaced, never changed
 	probes    sync.WaitGroup
 	output    output
+	condemned atomic.Bool // somebody wanted it killed
 }
 
 // exit is how a leader ended, as far as it is known.
@@ -188,7 +189,9 @@ func (i *instance) end(e exit) {
 		i.leader.Close()
 	}
 	m := exitMessage(e)
-	m.Oom = m.Oom || i.limited.OOMKilled() && unix.Signal(m.GetSignal()) == unix.SIGKILL
+	// The kernel counts the kills of a tree, not whom: where it was a child, and the
+	// leader went on until somebody had it killed, memory is not why that ended.
+	m.Oom = m.Oom || i.limited.OOMKilled() && unix.Signal(m.GetSignal()) == unix.SIGKILL && !i.condemned.Load()
 	i.change(func(r *keeperv1.Record) { r.Exit = m })
 	close(i.dead)
 }

@@ -156,6 +156,30 @@ func TestLimits_MemoryEndsInOOM(t *testing.T) {
 	}
 }
 
+// A child that the kernel kills for its memory leaves the leader running, and is not
+// why that is killed later.
+func TestLimits_MemoryOfAChildIsNotTheLeadersEnd(t *testing.T) {
+	f := newFixture(t, "")
+	l := f.spec("")
+	l.Spec.Command = []string{"sh", "-c", "head -c 200000000 /dev/zero | tail -c 200000000 >/dev/null; echo child ended; exec sleep 1000"}
+	l.Spec.Limits.Memory = 32 << 20
+	p := f.launch(l)
+	if why := p.Info().Conditions[app.CondLimitUnavailable]; why != "" {
+		t.Skip(why)
+	}
+	f.await(func() bool { return strings.Contains(f.output(p, "stdout"), "child ended") })
+	if isClosed(p.Exited()) {
+		t.Fatalf("it has ended, too: %+v", p.Exit())
+	}
+	if err := p.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.wait(p.Gone())
+	if e := p.Exit(); e.OOM || e.Signal != syscall.SIGKILL {
+		t.Errorf("exit %+v, want killed, and not for memory", e)
+	}
+}
+
 func TestLimits_PidsAndCPU(t *testing.T) {
 	f := newFixture(t, tree.LaneScan) // so that the limits' own cgroups are all there are
 	l := f.spec("")

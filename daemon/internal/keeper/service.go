@@ -128,6 +128,7 @@ func (s *server) Signal(ctx context.Context, req *keeperv1.SignalRequest) (*keep
 	var err error
 	i.do(ctx, func() {
 		if !isClosed(i.dead) && i.leader != nil {
+			i.condemned.Store(i.condemned.Load() || unix.Signal(req.GetSignal()) == unix.SIGKILL)
 			err = i.leader.Signal(unix.Signal(req.GetSignal()))
 		}
 	})
@@ -145,6 +146,7 @@ func (s *server) Kill(ctx context.Context, req *keeperv1.KillRequest) (*keeperv1
 		return nil, notFound(req.GetInstance())
 	}
 	if !isClosed(i.dead) {
+		i.condemned.Store(true)
 		if err := i.tree.Kill(ctx); err != nil {
 			return nil, status.Errorf(codes.Internal, "kill %s: %v", i.id, err)
 		}
