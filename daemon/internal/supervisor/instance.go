@@ -26,6 +26,10 @@ const (
 	// turnLimit is how long a start holds its place at the gate: one that takes
 	// longer waits for something, it does not keep the machine busy.
 	turnLimit = 5 * time.Second
+	// workerTurn is the same where nothing tells when the boot is over: an app without
+	// an address and a probe is ready once it has run for recycle.min_ready. Held for
+	// as long, a hundred of them would be minutes on their way.
+	workerTurn = 200 * time.Millisecond
 	// keeperPatience bounds a call to the keeper that nobody waits for.
 	keeperPatience = 5 * time.Second
 	// killAgain is how often a tree that will not die is killed again.
@@ -199,7 +203,7 @@ func (i *instance) awaitReady(ctx context.Context, p app.Process, t *turn) (addr
 		}
 		answers <- answer{address, err}
 	})
-	slow := time.NewTimer(turnLimit)
+	slow := time.NewTimer(i.turn())
 	defer slow.Stop()
 	for {
 		select {
@@ -225,6 +229,14 @@ func (i *instance) awaitReady(ctx context.Context, p app.Process, t *turn) (addr
 			return "", nil, true
 		}
 	}
+}
+
+// turn is how long the start holds its place at the gate.
+func (i *instance) turn() time.Duration {
+	if s := i.launch.Spec; s.Listen.Mode == app.ListenNone && s.Ready.Kind == app.ProbeListen {
+		return workerTurn
+	}
+	return turnLimit
 }
 
 // warmUp requests start.warmup, where it is given. Whatever is answered, the

@@ -271,6 +271,25 @@ func TestStart_ThatTakesLongKeepsNobodyElseFromStarting(t *testing.T) {
 	})
 }
 
+// Workers are ready after recycle.min_ready, however soon they have booted.
+func TestStart_OfManyWorkersTakesNotMinReadyEach(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.host.behave(script{boot: 5 * time.Second})
+		var workers []app.Spec
+		for n := range int64(40) {
+			workers = append(workers, spec("worker"+number(n), onBoot, func(s *app.Spec) { s.Listen.Mode, s.Routes = app.ListenNone, nil }))
+		}
+		r.apply(workers...)
+		r.pass(5*time.Second + 40/4*workerTurn)
+		for _, i := range r.Instances().All() {
+			if i.Phase != app.PhaseReady {
+				t.Fatalf("instance %+v is not ready", i)
+			}
+		}
+		r.wantAlive(40)
+	})
+}
+
 func TestPort_StrangersOnDynamicPortsArePassedOver(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.apply(spec("web"))
