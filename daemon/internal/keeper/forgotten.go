@@ -54,7 +54,17 @@ func hasOutput(r *keeperv1.Record, logDir string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// sweepForgotten removes what was kept for output that is gone.
+// outputDeleted removes the forgotten record of an instance whose last output was
+// just deleted.
+func (s *server) outputDeleted(id string) error {
+	dir := instanceDir(s.cfg.StateDir, id)
+	if _, err := os.Lstat(filepath.Join(dir, forgottenName)); err != nil {
+		return nil // it is not forgotten yet, or there is none
+	}
+	return settleForgotten(dir, s.cfg.LogDir)
+}
+
+// sweepForgotten removes what was kept for output that is gone by other hands.
 func (s *server) sweepForgotten(now time.Time) error {
 	s.mu.Lock()
 	due := now.Sub(s.swept) >= sweepEvery

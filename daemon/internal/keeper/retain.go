@@ -198,6 +198,9 @@ func (s *server) discard(list []segment, forAll bool) {
 			s.cfg.Log.Warn("cannot delete old output", "segment", g.path, "error", err)
 			continue
 		}
+		if err := s.outputDeleted(g.instance); err != nil {
+			s.cfg.Log.Warn("cannot remove a forgotten record", "instance", g.instance, "error", err)
+		}
 		told, ok := s.deleted.Get(g.app)
 		if !ok {
 			told = &keeperv1.LogsDeleted{App: g.app}

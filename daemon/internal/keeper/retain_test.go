@@ -288,3 +288,35 @@ func TestRetention_OfAllApps(t *testing.T) {
 		t.Errorf("the newer one: %v", err)
 	}
 }
+
+// What was kept of an instance for its output goes with that, not some time later: an
+// app that keeps crashing would leave a folder for each crash of a minute.
+func TestRetention_TakesTheForgottenRecordAlong(t *testing.T) {
+	f := newFixture(t, "")
+	var all []*Process
+	for range 4 {
+		l := f.spec("write:some output\n")
+		l.Spec.Logs = limited(4<<10, 1)
+		p := f.launch(l)
+		f.wait(p.Gone())
+		if err := p.Forget(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	for _, p := range all {
+		if len(f.files(p)) != 1 {
+			t.Fatalf("%s, which has output, has %v", p.id, f.files(p))
+		}
+	}
+	if err := f.client.LimitLogs(t.Context(), "web", limited(1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	f.await(func() bool {
+		left := 0
+		for _, p := range all {
+			left += len(f.files(p))
+		}
+		return left == 0
+	})
+}
