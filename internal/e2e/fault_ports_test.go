@@ -21,10 +21,10 @@ func TestFault_PortsAreFound(t *testing.T) {
 	reached := map[string][]string{
 		"v6": {"-ipv6"}, "two": {"-two"}, "grandchild": {"-deep", "2"}, "all": {"-ipv6", "-two", "-deep", "2"},
 	}
-	elsewhere, moves := h.spec("elsewhere", "-other-port"), h.spec("moves")
+	elsewhere, moves, leaves := h.spec("elsewhere", "-other-port"), h.spec("moves"), h.spec("leaves")
 	elsewhere.Start = &roostv1.Start{Timeout: durationpb.New(3 * time.Second)}
-	moves.Start = elsewhere.Start
-	specs := []*roostv1.AppSpec{elsewhere, moves}
+	leaves.Start = elsewhere.Start
+	specs := []*roostv1.AppSpec{elsewhere, moves, leaves}
 	for name, args := range reached {
 		specs = append(specs, h.spec(name, args...))
 	}
@@ -61,16 +61,17 @@ func TestFault_PortsAreFound(t *testing.T) {
 
 	// One that moves away is not ready any more, once the proxy needs a new connection
 	// to it, and replaced when that has lasted.
-	lost := h.pids("moves")[0]
-	h.get("moves", "/reload?to=elsewhere").wants(f, http.StatusOK)
+	h.get("leaves", "/").wants(f, http.StatusOK)
+	lost := h.pids("leaves")[0]
+	h.get("leaves", "/reload?to=elsewhere").wants(f, http.StatusOK)
 	h.eventually("somebody finds out", func() bool {
 		var busy sync.WaitGroup // more than the proxy has connections to it
 		for range 20 {
-			busy.Go(func() { h.get("moves", "/sleep?for=500ms") })
+			busy.Go(func() { h.get("leaves", "/sleep?for=500ms") })
 		}
 		busy.Wait()
-		return h.count("moves", "EndpointFailure") > 0
+		return h.count("leaves", "EndpointFailure") > 0
 	})
-	h.replaced("moves", lost)
-	f.lost("apps", count(h.get("moves", "/").status != http.StatusOK))
+	h.replaced("leaves", lost)
+	f.lost("apps", count(h.get("leaves", "/").status != http.StatusOK))
 }
