@@ -107,7 +107,9 @@ func (w *Watcher) Run(ctx context.Context) error {
 		w.log.Warn("folders of apps are polled", "error", without)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	w.begin(ctx)
+	w.mu.Lock()
+	w.running = ctx
+	w.mu.Unlock()
 	defer w.leave()
 	defer cancel()
 	failed := make(chan error, 1)
@@ -134,19 +136,15 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-func (w *Watcher) begin(ctx context.Context) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.running = ctx
-}
-
 // leavePatience is how long the end of Run waits for looks that are under way.
 const leavePatience = time.Second
 
 // leave waits for all that Run has started, but for who looks at a folder that does
 // not answer, as on a mount whose server is away: nothing brings him back.
 func (w *Watcher) leave() {
-	w.begin(nil)
+	w.mu.Lock()
+	w.running = nil
+	w.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

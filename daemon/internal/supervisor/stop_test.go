@@ -20,6 +20,9 @@ func TestStop_DrainsUntilTheOpenRequestsAreDone(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.pass(20 * time.Second)
+		if !p.isUnblocked() {
+			t.Error("its open request may wait for room for its output")
+		}
 		set, _ := r.proxies.Current("web")
 		if p.wasSignalled() || len(set.Endpoints) != 1 || !set.Endpoints[0].Draining {
 			t.Fatalf("signalled under an open request; set %+v", set.Endpoints)

@@ -117,7 +117,7 @@ func (p *Pump) bide(d time.Duration, waits bool) {
 	next, told, look, before := now.Add(d), now, paceMin, p.waiting()
 	for left := d; left > 0; left = time.Until(next) {
 		if !waits {
-			came := 0
+			var came int
 			if before, came = p.shed(before); came > p.pipe/16 {
 				look = paceMin
 			}
