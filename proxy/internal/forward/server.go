@@ -133,7 +133,10 @@ func (s *Server) serve(ctx context.Context, l net.Listener, config *tls.Config) 
 	defer sweeping.Wait()
 	defer close(stop)
 
-	closing := context.AfterFunc(ctx, func() { l.Close() })
+	closing := context.AfterFunc(ctx, func() {
+		s.draining.Store(true) // before anybody can see that nothing is accepted any more
+		l.Close()
+	})
 	defer closing()
 	err := s.accept(ctx, l, g)
 	l.Close()
