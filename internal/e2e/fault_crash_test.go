@@ -19,7 +19,7 @@ func TestFault_CrashLoop(t *testing.T) {
 	f := fault(t, "10", "an app crashes as soon as it is ready, until it is blocked; started by hand, it crashes on")
 	f.Parallel()
 	c := crashes{newHost(f), f}
-	c.keeper()
+	c.eventually("it has a keeper", func() bool { _, ok := c.keeper(); return ok })
 	spec := c.spec("web")
 	spec.Start = &roostv1.Start{When: roostv1.StartWhen_START_WHEN_BOOT}
 	spec.Restart = &roostv1.Restart{

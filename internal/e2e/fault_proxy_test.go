@@ -19,6 +19,7 @@ func TestFault_InstancesDieUnderLoad(t *testing.T) {
 	h := newHost(f)
 	spec := h.spec("web")
 	spec.Instances = new(int32(2))
+	spec.Restart = &roostv1.Restart{RapidFailsPerMinute: new(int32(100))}
 	h.apply(spec, h.spec("cold"), h.spec("colder"))
 	h.get("web", "/").wants(f, http.StatusOK)
 	h.eventually("two are ready", func() bool { return h.app("web").Ready == 2 })
@@ -54,6 +55,9 @@ func TestFault_InstancesDieUnderLoad(t *testing.T) {
 			pids := h.pids("web")
 			return h.app("web").Ready == 2 && len(pids) == 2 && !slices.Contains(pids, victim.Pid)
 		})
+		for _, i := range h.live("web") {
+			h.eventually("it answers requests", func() bool { return l.answered(i.Id) > 0 })
+		}
 	}
 
 	// A cold request waits for a daemon, but not for ever.

@@ -14,7 +14,12 @@ var (
 
 // reload gives up the app's listener: to a child that goes on with the socket, as
 // servers do that reload without a pause, or with to=elsewhere for another port.
+// A process that has done so already, and is asked on an old connection, does nothing.
 func reload(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Connection", "close")
+	if reloaded.Swap(true) {
+		return
+	}
 	var err error
 	if r.URL.Query().Get("to") == "elsewhere" {
 		_, err = net.Listen("tcp", "127.0.0.1:0")
@@ -25,9 +30,7 @@ func reload(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	reloaded.Store(true)
 	_ = listening.Close()
-	w.Header().Set("Connection", "close")
 }
 
 // passOn starts a child that listens on the socket.
