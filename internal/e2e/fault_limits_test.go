@@ -71,6 +71,7 @@ func TestFault_MemoryLimit(t *testing.T) {
 	f.needs(h, "limits.memory")
 	spec := h.spec("web")
 	spec.Limits = &roostv1.Limits{Memory: 64 << 20}
+	spec.Restart = &roostv1.Restart{RapidFailsPerMinute: new(int32(100))} // each request is tried on a second instance
 	// Of its child the kernel kills, too, nothing is said but by the shell that waits for it.
 	parent := h.spec("parent")
 	parent.Command = []string{
