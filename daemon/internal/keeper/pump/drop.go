@@ -76,7 +76,8 @@ func (p *Pump) mend() error {
 			p.gap++
 		case 0:
 			p.torn = false
-		default:
+		default: // the rest of the line is to come, and may not before the next keeper
+			_ = p.settle()
 			return unix.EAGAIN
 		}
 	}

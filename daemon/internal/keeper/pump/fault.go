@@ -55,6 +55,7 @@ func (p *Pump) outlast(err error) bool {
 		}
 		switch {
 		case p.leaving.Load():
+			p.discard(len(p.left)) // nobody else has it
 			return false
 		case isClosed(p.finish):
 			if ended++; ended > triesAtEnd {

@@ -2,6 +2,7 @@ package pump
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -317,4 +318,45 @@ func TestPump_WaitsForASegmentThatMayNotBeBegun(t *testing.T) {
 		s.pump.Leave()
 		<-s.done
 	})
+}
+
+// What was dropped of a line whose end is still to come is missing on disk, too: no
+// later pump, and no reader, would know of it else.
+func TestPump_WhatIsDroppedOfAnUnfinishedLineIsMissingOnDisk(t *testing.T) {
+	s := newStream(t, t.TempDir())
+	defer s.pump.Close()
+	if _, err := s.app.WriteString("the middle of a line"); err != nil {
+		t.Fatal(err)
+	}
+	s.pump.broken, s.pump.torn = true, true
+	if _, err := s.pump.move(); !errors.Is(err, unix.EAGAIN) {
+		t.Fatalf("move = %v", err)
+	}
+	if got := look(t, s.pump.files); got.missing != 20 {
+		t.Errorf("%d bytes are missing on disk, want 20", got.missing)
+	}
+	if _, err := s.app.WriteString(" and its end\nwhole\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.pump.move(); err != nil {
+		t.Fatal(err)
+	}
+	if got := look(t, s.pump.files); got.missing != 33 || len(got.torn) != 1 || got.torn[0] != "whole\n" {
+		t.Errorf("%d bytes are missing on disk, want 33, and there is %q", got.missing, got.torn)
+	}
+}
+
+// A pump that leaves has nothing of its own that the next could not find: what it
+// has read and could not write is missing, and said to be.
+func TestPump_WhatALeavingOneHasReadIsMissingOnDisk(t *testing.T) {
+	s := newStream(t, t.TempDir())
+	defer s.pump.Close()
+	s.pump.plain, s.pump.left = true, []byte("read\n")
+	s.pump.Leave()
+	if s.pump.outlast(unix.ENOSPC) {
+		t.Error("it goes on")
+	}
+	if got := look(t, s.pump.files); got.missing != 5 || s.pump.dropped != (State{Bytes: 5, Lines: 1}) {
+		t.Errorf("%d bytes are missing on disk, want 5; %+v", got.missing, s.pump.dropped)
+	}
 }
