@@ -126,6 +126,8 @@ type keeperEnd struct {
 // reapKeeper takes the status of a keeper of ours that has ended, and tells how the
 // last one did.
 func (c *Client) reapKeeper() keeperEnd {
+	c.births.Lock()
+	defer c.births.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.started == 0 {
