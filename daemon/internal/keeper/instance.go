@@ -183,6 +183,20 @@ func (i *instance) runPumps() <-chan struct{} {
 	return done
 }
 
+// noteLastExits records the exits that came as the keeper was ending and nobody heard
+// any more. Of a child that it has reaped, no other can tell.
+func (s *server) noteLastExits() {
+	for _, i := range s.all() {
+		select {
+		case st := <-i.reaped:
+			i.end(exit{status: st})
+		case e := <-i.exited:
+			i.end(e)
+		default:
+		}
+	}
+}
+
 // end records the leader's exit.
 func (i *instance) end(e exit) {
 	if i.leader != nil {

@@ -22,6 +22,7 @@ import (
 	"github.com/roostd/roost/daemon/internal/app"
 	"github.com/roostd/roost/daemon/internal/keeper/keepertest"
 	"github.com/roostd/roost/daemon/internal/keeper/proc"
+	"github.com/roostd/roost/daemon/internal/keeper/spawn"
 	keeperv1 "github.com/roostd/roost/gen/roost/keeper/v1"
 )
 
@@ -353,5 +354,31 @@ func TestClient_StartsAKeeperAfterOneThatLeaves(t *testing.T) {
 	<-gone
 	if err := <-served; err != nil {
 		t.Error(err)
+	}
+}
+
+// An exit that came as the keeper was ending is in the record for the next one: who
+// has reaped a child is the only one who knows.
+func TestServer_NotesExitsThatNobodyHeard(t *testing.T) {
+	s, err := newServer(newConfig(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.poller.Close()
+	defer s.roostExec.Close()
+	i, err := s.reserve("last", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(i.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	reaped := make(chan spawn.Status, 1)
+	reaped <- spawn.Status{Wait: 7 << 8, Time: time.Now()}
+	i.record, i.reaped = &keeperv1.Record{Instance: i.id, App: "web"}, reaped
+	close(i.published)
+	s.noteLastExits()
+	if r, err := readRecord(i.dir, recordName); err != nil || r.GetExit().GetCode() != 7 {
+		t.Errorf("record %v, %v, want exit code 7", r, err)
 	}
 }

@@ -169,6 +169,7 @@ func (s *server) run(ctx context.Context, l *privateListener) error {
 	s.life = life
 	g := grpc.NewServer(rpc.ServerOptions()...)
 	keeperv1.RegisterKeeperServiceServer(g, s)
+	defer s.noteLastExits()
 	defer s.tasks.Wait()
 	defer end()
 
