@@ -83,6 +83,22 @@ func (s *server) sweepForgotten(now time.Time) error {
 	return errors.Join(errs...)
 }
 
+// forgottenRecords returns those of which there is output, once the others are settled.
+func forgottenRecords(stateDir string) ([]*keeperv1.Record, error) {
+	entries, err := os.ReadDir(instancesDir(stateDir))
+	var list []*keeperv1.Record
+	for _, e := range entries {
+		r, err := readRecord(instanceDir(stateDir, e.Name()), forgottenName)
+		switch {
+		case err == nil:
+			list = append(list, r)
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errBroken):
+			return nil, err
+		}
+	}
+	return list, err
+}
+
 // recorded returns the record that an instance has, or had.
 func recorded(stateDir, id string) (*keeperv1.Record, bool) {
 	if !validID.MatchString(id) {

@@ -95,29 +95,41 @@ func TestFull_UnblockLetsItWriteOn(t *testing.T) {
 }
 
 // Output that is never to be deleted is not for the bound of all apps either, also
-// when a keeper comes that has seen no instance of the app.
+// when a keeper comes that has seen no instance of the app, and none is remembered.
 func TestFull_BlockedOutputIsNotDeletedForOthers(t *testing.T) {
-	f := newOutsideFixture(t, "")
-	l := f.spec("write:kept")
-	l.Spec.Logs = blocking(8<<10, 2)
-	p := f.launch(l)
-	f.wait(p.Gone())
-	f.stop()
-	f.total = 1
-	f.connect()
-	old := f.keeperPID()
-	f.killKeeper()()
-	f.nextKeeper(old)
-	other := f.spec("write:gone")
-	other.Spec.Name = "other"
-	o := f.launch(other)
-	f.wait(o.Gone())
-	f.await(func() bool {
-		list, err := appSegments(f.keeper.LogDir, "other")
-		return err == nil && len(list) == 0
-	})
-	if got := f.output(p, "stdout"); got != "kept" {
-		t.Errorf("output is %q", got)
+	for _, forgotten := range []bool{false, true} {
+		t.Run(fmt.Sprint("forgotten ", forgotten), func(t *testing.T) {
+			f := newOutsideFixture(t, "")
+			l := f.spec("write:kept")
+			l.Spec.Logs = blocking(8<<10, 2)
+			p := f.launch(l)
+			f.wait(p.Gone())
+			if forgotten {
+				if err := p.Forget(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f.stop()
+			f.total = 1
+			f.connect()
+			old := f.keeperPID()
+			f.killKeeper()()
+			f.nextKeeper(old)
+			other := f.spec("write:gone")
+			other.Spec.Name = "other"
+			o := f.launch(other)
+			f.wait(o.Gone())
+			f.await(func() bool {
+				list, err := appSegments(f.keeper.LogDir, "other")
+				return err == nil && len(list) == 0
+			})
+			if list, err := appSegments(f.keeper.LogDir, "web"); err != nil || len(list) == 0 {
+				t.Fatalf("its output was deleted: %v", err)
+			}
+			if got := f.output(p, "stdout"); got != "kept" {
+				t.Errorf("output is %q", got)
+			}
+		})
 	}
 }
 

@@ -32,7 +32,11 @@ func (s *server) takeOverAll() error {
 	if err != nil {
 		return fmt.Errorf("cannot read what runs: %w", err)
 	}
-	s.limitPast(records)
+	forgotten, err := forgottenRecords(s.cfg.StateDir)
+	if err != nil {
+		return fmt.Errorf("cannot read what ran: %w", err)
+	}
+	s.limitPast(slices.Concat(records, forgotten))
 	named := map[string]bool{}
 	var found []*instance
 	for _, r := range records {
@@ -54,8 +58,9 @@ func (s *server) takeOverAll() error {
 	return nil
 }
 
-// limitPast sets the limits of apps as their newest instance had them: of an app of
-// which none lives, nothing else tells whether its output is to be kept.
+// limitPast sets the limits of apps as their newest instance had them, a forgotten one
+// too: of an app of which none lives, nothing else tells whether its output is to be
+// kept.
 func (s *server) limitPast(records []*keeperv1.Record) {
 	slices.SortFunc(records, func(a, b *keeperv1.Record) int {
 		return a.GetStartTime().AsTime().Compare(b.GetStartTime().AsTime())
