@@ -110,6 +110,9 @@ func (s *server) takeOver(i *instance) {
 // bury makes an instance of which nothing can be left one that is gone.
 func (s *server) bury(i *instance, r *keeperv1.Record) {
 	r.Gone = true
+	if o := r.GetOutput(); o != nil { // what was lost stays lost, and nothing waits
+		o.Fault, o.Waits = "", false
+	}
 	if r.GetExit() == nil {
 		r.Exit = exitMessage(exit{unknown: true})
 	}

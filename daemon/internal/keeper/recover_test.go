@@ -122,7 +122,7 @@ func TestKeeper_SignalsNothingForRecordsOfAnotherBoot(t *testing.T) {
 	}
 	boot, _ := proc.BootID()
 	for id, r := range map[string]*keeperv1.Record{
-		"anotherboot": {BootId: "another", StartTicks: stat.StartTicks},
+		"anotherboot": {BootId: "another", StartTicks: stat.StartTicks, Output: &keeperv1.Output{Fault: "full", Waits: true, DroppedBytes: 5}},
 		"recycledpid": {BootId: boot, StartTicks: stat.StartTicks - 1},
 	} {
 		r.Instance, r.App, r.Pid, r.StartTime = id, "web", int32(bystander.Process.Pid), timestamppb.Now()
@@ -143,6 +143,9 @@ func TestKeeper_SignalsNothingForRecordsOfAnotherBoot(t *testing.T) {
 		f.wait(p.Gone())
 		if !p.Exit().Unknown {
 			t.Errorf("%s: exit %+v, want unknown", p.id, p.Exit())
+		}
+		if o := p.Info().Output; o.Fault != "" || o.Waits {
+			t.Errorf("%s: output %+v of one that cannot write", p.id, o)
 		}
 	}
 	if !runs(strconv.Itoa(bystander.Process.Pid)) {
