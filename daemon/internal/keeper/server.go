@@ -120,6 +120,7 @@ func newServer(cfg Config) (*server, error) {
 		// roost-exec does, and is there a quarter sooner without.
 		spawner: &spawn.Spawner{
 			Reaper: spawn.NewReaper(), Exec: exec.Name(), Args: []string{"roost-exec"}, Env: []string{"GOMAXPROCS=1", "GOGC=off"},
+			Keep: int(exec.Fd()),
 		},
 		roostExec: exec,
 		poller:    poller,

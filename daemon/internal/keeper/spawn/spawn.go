@@ -79,6 +79,8 @@ type Spawner struct {
 	Exec string
 	Args []string
 	Env  []string
+	// Keep is the descriptor that Exec leads through, if it does.
+	Keep int
 }
 
 // Start forks a child that will become the program once Go is called. It is led into
@@ -110,7 +112,7 @@ func (s *Spawner) Start(o Order) (*Child, error) {
 }
 
 func (s *Spawner) fork(c *Child, o Order, join tree.Join, orders *os.File, lineFD int) error {
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	null, err := openNull(s.Keep)
 	if err != nil {
 		return stepError("fork", err, os.DevNull)
 	}
@@ -161,6 +163,21 @@ func forkClean(path string, argv []string, attr *syscall.ProcAttr) (int, error) 
 	}
 	defer func() { _ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil) }()
 	return syscall.ForkExec(path, argv, attr)
+}
+
+// openNull opens /dev/null above a descriptor that is to be kept. ForkExec moves what
+// is in its way to those right above the highest of its files, over whatever is there.
+func openNull(keep int) (*os.File, error) {
+	fd, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	above, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, keep+1)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(above), os.DevNull), nil
 }
 
 func orNull(f, null *os.File) *os.File {

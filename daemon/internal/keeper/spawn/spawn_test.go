@@ -359,3 +359,29 @@ func ignoreReserved(t *testing.T) {
 		}
 	}
 }
+
+// Whatever descriptors a child is given, roost-exec is found through the one that
+// it is held by.
+func TestStart_TheDescriptorOfRoostExecIsLeftAlone(t *testing.T) {
+	s := newSpawner(t)
+	const high = 200 // above all that the test has open
+	fd, err := unix.Open(s.Exec, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	held, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, high)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(held)
+	below, err := unix.FcntlInt(os.Stderr.Fd(), unix.F_DUPFD_CLOEXEC, held-1)
+	if err != nil || below != held-1 {
+		t.Fatal(below, err)
+	}
+	o := order(t, "")
+	o.Stdout = os.NewFile(uintptr(below), "stdout")
+	defer o.Stdout.Close()
+	s.Exec, s.Keep = fmt.Sprintf("/proc/self/fd/%d", held), held
+	runReport(t, s, o, filepath.Join(t.TempDir(), "report"))
+}
