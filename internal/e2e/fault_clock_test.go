@@ -71,8 +71,11 @@ func TestFault_TheClockIsSet(t *testing.T) {
 	l.tell(f)
 	f.lost("connections", l.dials-10)
 
-	kill(f, h.pids("web")[0])
-	h.eventually("a crash is mended at once", func() bool { return h.app("web").Ready == 2 })
+	victim := h.pids("web")[0]
+	kill(f, victim)
+	h.eventually("a crash is mended at once", func() bool {
+		return h.app("web").Ready == 2 && !slices.Contains(h.pids("web"), victim)
+	})
 	if err := syscall.Kill(int(h.pids("frozen")[0]), syscall.SIGCONT); err != nil {
 		f.Fatal(err)
 	}
