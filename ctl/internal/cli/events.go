@@ -80,9 +80,9 @@ func (p *program) readEvents(ctx context.Context, req *roostv1.ReadEventsRequest
 // missingEvents says what a reader of events has missed.
 func missingEvents(d *roostv1.EventsDropped) string {
 	if d.GetEvents() == 0 {
-		return "events are missing here: they were deleted before they were read"
+		return "events are missing here: they were deleted before they were read, or could not be written"
 	}
-	return fmt.Sprintf("%d events are missing here: they were deleted before they were read", d.GetEvents())
+	return fmt.Sprintf("%d events are missing here: they were deleted before they were read, or could not be written", d.GetEvents())
 }
 
 func severityOf(s string) (roostv1.EventSeverity, error) {

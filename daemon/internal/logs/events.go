@@ -164,8 +164,8 @@ type record struct {
 }
 
 // Record appends an event; a zero time becomes now, and one without an actor is
-// the daemon's own doing. It waits for no reader. What
-// cannot be written is logged and lost.
+// the daemon's own doing. It waits for no reader. What cannot be written is logged
+// and lost; as its number is used up, readers are told of the gap.
 func (e *Events) Record(ev app.Event) {
 	if ev.Time.IsZero() {
 		ev.Time = time.Now()
@@ -184,7 +184,8 @@ func (e *Events) Record(ev app.Event) {
 func (e *Events) append(rec record) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	rec.Seq = e.seq + 1
+	e.seq++
+	rec.Seq = e.seq
 	line, err := json.Marshal(rec)
 	if err != nil {
 		return err
@@ -199,7 +200,7 @@ func (e *Events) append(rec record) error {
 		_ = e.file.Truncate(e.end - e.start)
 		return err
 	}
-	e.end, e.seq = e.end+int64(len(line)), rec.Seq
+	e.end += int64(len(line))
 	close(e.changed)
 	e.changed = make(chan struct{})
 	return nil

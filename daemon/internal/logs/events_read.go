@@ -29,7 +29,7 @@ type EventQuery struct {
 // EventEntry is an event that was read, or a gap between two.
 type EventEntry struct {
 	app.Event
-	Gap    bool // no event: some are missing here that were deleted before they were read
+	Gap    bool // no event: some are missing here that were deleted before they were read, or never written
 	Missed int  // of a gap: how many, of all apps; 0 where nobody can tell
 }
 
@@ -59,6 +59,7 @@ type eventReader struct {
 	pos    int64  // of buf[0]
 	buf    []byte // read, not yet given out
 	mark   mark   // of the newest event read
+	from   mark   // what it was when reading began
 	gap    bool   // some are gone before the next one
 	told   bool   // and were when reading began
 	passed bool   // events were read since the last one given out
@@ -117,6 +118,7 @@ func (r *eventReader) begin() error {
 	r.pos = r.files.first()
 	r.mark.pos = r.pos
 	end, _ := r.log.state()
+	defer func() { r.from = r.mark }()
 	if r.query.Cursor != "" {
 		if err := r.resume(end); err != nil {
 			return err
@@ -169,6 +171,10 @@ func (r *eventReader) give(ctx context.Context, line []byte) error {
 		return context.Cause(ctx)
 	}
 	ev, seq, ok := parseEvent(line)
+	if before := r.mark.seq; ok && before != 0 && seq > before+1 && !r.gap { // the disk was full
+		// Of one that follows what reading began behind, whoever reads again has been told.
+		r.gap, r.told = true, r.mark == r.from
+	}
 	if r.gap && ok {
 		if err := r.tellGap(seq); err != nil {
 			return err
@@ -198,7 +204,7 @@ func (r *eventReader) tellGap(seq uint64) error {
 		return r.to.Emit(EventEntry{Gap: true, Missed: missed, Event: app.Event{Cursor: r.cursor()}})
 	}
 	f := app.Errorf(app.Exhausted, app.ReasonReaderTooSlow, "",
-		"%d events were deleted before they were read: read faster, or go on without them from the cursor", missed)
+		"%d events were deleted before they were read, or could not be written: read faster, or go on without them from the cursor", missed)
 	f.Cursor = r.cursor()
 	return f
 }

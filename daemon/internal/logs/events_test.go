@@ -305,6 +305,44 @@ func TestEvents_ASlowReaderThatIsToMissNothingIsEnded(t *testing.T) {
 	}
 }
 
+func TestEvents_WhatADiskDidNotTakeIsTold(t *testing.T) {
+	e := openEvents(t, t.TempDir())
+	record1(e, "web", "before")
+	good := e.file
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer func() { _ = full.Close() }()
+	e.file = full
+	record1(e, "web", "lost")
+	record1(e, "web", "lost")
+	e.file = good
+	record1(e, "web", "after")
+
+	steps := func(q EventQuery) (all []EventEntry, err error) {
+		err = e.ReadEvents(t.Context(), q, into(func(ev EventEntry) error { all = append(all, ev); return nil }))
+		return all, err
+	}
+	all, err := steps(EventQuery{})
+	if err != nil || len(all) != 3 || !all[1].Gap || all[1].Missed != 2 || all[2].Message != "after" {
+		t.Errorf("%v: got %+v", err, all)
+	}
+	all, err = steps(EventQuery{Lossless: true})
+	f, ok := errors.AsType[*app.Fault](err)
+	if !ok || f.Kind != app.Exhausted || len(all) != 1 {
+		t.Fatalf("got %v after %+v", err, all)
+	}
+	all, err = steps(EventQuery{Lossless: true, Cursor: f.Cursor})
+	if err != nil || len(all) != 2 || !all[0].Gap || all[0].Missed != 2 || all[1].Message != "after" {
+		t.Errorf("%v: going on gives %+v", err, all)
+	}
+	all, err = steps(EventQuery{Lossless: true, Cursor: all[0].Cursor})
+	if err != nil || len(all) != 1 || all[0].Message != "after" {
+		t.Errorf("%v: going on behind the gap gives %+v", err, all)
+	}
+}
+
 func TestEvents_SelectByMore(t *testing.T) {
 	e := openEvents(t, t.TempDir())
 	for i := range 4 {
