@@ -21,20 +21,28 @@ import (
 // write has an app write bytes to a stream.
 func (h *host) write(name, stream string, data []byte) {
 	h.Helper()
+	if err := h.tryWrite(name, stream, data); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// tryWrite does so from any goroutine.
+func (h *host) tryWrite(name, stream string, data []byte) error {
 	req, err := http.NewRequestWithContext(h.Context(), http.MethodPost, "http://"+h.url+"/write?to="+stream, bytes.NewReader(data))
 	if err != nil {
-		h.Fatal(err)
+		return err
 	}
 	req.Host = name + ".test"
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
-		h.Fatal(err)
+		return err
 	}
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		h.Fatalf("write: %s", resp.Status)
+		return fmt.Errorf("write: %s", resp.Status)
 	}
+	return nil
 }
 
 // startedLine is the first that the test app writes.
