@@ -52,14 +52,20 @@ func eat(w http.ResponseWriter, r *http.Request) {
 }
 
 // flood writes so many lines of 100 bytes, at most 100 MB a second where it is told to
-// be slow, and answers how long that took.
+// be slow, and answers how long that took. It writes 500 at once, or as many as it is told.
 func flood(w http.ResponseWriter, r *http.Request) {
 	lines, err := strconv.Atoi(r.URL.Query().Get("lines"))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	const atOnce = 500
+	atOnce := 500
+	if text := r.URL.Query().Get("at-once"); text != "" {
+		if atOnce, err = strconv.Atoi(text); err != nil || atOnce < 1 {
+			http.Error(w, "at-once is not a number of lines", http.StatusBadRequest)
+			return
+		}
+	}
 	block := bytes.Repeat([]byte(strings.Repeat("x", 99)+"\n"), atOnce)
 	began := time.Now()
 	for n := 0; n < lines; n += atOnce {
